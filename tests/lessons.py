@@ -1,0 +1,170 @@
+"""What the tests know about lessons: where they are, which modules they own, how to run one in a fresh kernel.
+
+    python tests/lessons.py                      run every lesson and solution, store the cleaned outputs (make lessons)
+    python tests/lessons.py 01_action_units ...  only these
+    python tests/lessons.py --check NAME         run one in a scratch copy and store nothing (what the tests do)
+"""
+import ast
+import os
+import re
+import shutil
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+import nbformat
+
+ROOT = Path(__file__).resolve().parent.parent
+NBS = ROOT / "nbs"
+PACKAGE = ROOT / "expr_course"
+
+
+# --- finding and reading -----------------------------------------------------------------------------------------
+
+def lessons():
+    """The numbered lessons, in course order."""
+    return sorted(NBS.glob("[0-9][0-9]*.ipynb"))
+
+
+def solutions():
+    """The notebooks with the exercises' solutions."""
+    return sorted((NBS / "solutions").glob("[0-9][0-9]*.ipynb"))
+
+
+def notebooks():
+    """Everything that must run: the index, the lessons, the solutions."""
+    return [path for path in [NBS / "index.ipynb"] if path.is_file()] + lessons() + solutions()
+
+
+def name_of(path):
+    """`01_action_units` or `solutions/01_action_units`."""
+    return path.relative_to(NBS).with_suffix("").as_posix()
+
+
+def read(path):
+    return nbformat.read(path, as_version=4)
+
+
+def code_cells(nb):
+    return [cell for cell in nb.cells if cell.cell_type == "code"]
+
+
+def prose_cells(nb):
+    return [cell for cell in nb.cells if cell.cell_type == "markdown"]
+
+
+def parse(source):
+    """The syntax tree of a cell, IPython's % lines left out."""
+    return ast.parse("\n".join(line for line in source.split("\n") if not line.lstrip().startswith("%")))
+
+
+# --- which lesson owns which module ------------------------------------------------------------------------------
+
+EXPORT = re.compile(r"^\s*#\s*\|\s*(?:default_exp|exporti?|exports)[ \t]+([\w.]+)\s*$", re.MULTILINE)
+
+
+def modules_of(path):
+    """Modules that a lesson exports, as `unet` or `faces.render`."""
+    return sorted({module for cell in code_cells(read(path)) for module in EXPORT.findall(cell.source)})
+
+
+def owners():
+    """{module: the lesson that owns it}."""
+    return {module: path for path in lessons() for module in modules_of(path)}
+
+
+def module_file(module):
+    """The file of an exported module."""
+    plain = PACKAGE.joinpath(*module.split("."))
+    return plain / "__init__.py" if plain.is_dir() else plain.with_suffix(".py")
+
+
+# --- running -----------------------------------------------------------------------------------------------------
+
+STRICT = '''
+def _strict():
+    """Make widget errors visible and the network unreachable, in this kernel only."""
+    import socket, sys
+    from IPython import get_ipython
+    from ipywidgets.widgets import interaction, widget, widget_output
+
+    class Raising:
+        "Stands in for IPython where ipywidgets would show an error of a callback and go on: it is raised."
+        def __getattr__(self, name): return getattr(get_ipython(), name)
+        def showtraceback(self, exc=None, **_): raise (exc[1] if exc else sys.exc_info()[1])
+
+    for module in (interaction, widget, widget_output): module.get_ipython = Raising
+
+    connect = socket.socket.connect
+    def connect_here(self, address):
+        if self.family in (socket.AF_INET, socket.AF_INET6) and address[0] not in ("127.0.0.1", "::1", "localhost"):
+            raise ConnectionError(f"a lesson must not use the network, and this one asked for {address[0]}")
+        return connect(self, address)
+    socket.socket.connect = connect_here
+_strict(); del _strict
+'''
+
+
+def scratch_copy(path, folder):
+    """A copy of one notebook and of all that is no notebook (pictures, recorded runs), laid out as in nbs."""
+    copy = Path(folder) / "nbs"
+    shutil.copytree(NBS, copy, ignore=shutil.ignore_patterns("*.ipynb", ".*", "__pycache__"))
+    target = copy / path.relative_to(NBS)
+    target.parent.mkdir(parents=True, exist_ok=True)
+    shutil.copyfile(path, target)
+    return target
+
+
+def run(path, seconds=None):
+    """Run a notebook in a fresh kernel, in its own folder. Returns it with outputs; raises nbclient's CellExecutionError."""
+    from nbclient import NotebookClient
+
+    nb = read(path)
+    nb.cells.insert(0, nbformat.v4.new_code_cell(STRICT))
+    client = NotebookClient(nb, timeout=seconds, kernel_name="python3", resources={"metadata": {"path": str(path.parent)}})
+    client.execute()
+    nb.cells.pop(0)
+    return clean(nb)
+
+
+def clean(nb):
+    """Drop what a run leaves behind and no reader needs: counts, times, widget state and views, stderr."""
+    for cell in code_cells(nb):
+        cell["execution_count"], cell["metadata"] = None, {}
+        cell["outputs"] = [output for output in cell.outputs if not is_noise(output)]
+        for output in cell.outputs:
+            if "execution_count" in output:
+                output["execution_count"] = None
+    for key in ("widgets", "language_info"):
+        nb.metadata.pop(key, None)
+    return nb
+
+
+def is_noise(output):
+    """stderr, and widget views: stored, they read 'model not found'."""
+    return output.get("name") == "stderr" or any("widget" in mime for mime in output.get("data", {}))
+
+
+def store(nb, path):
+    part = path.with_name(path.name + ".part")
+    nbformat.write(nb, part)
+    os.replace(part, path)
+
+
+def main(arguments):
+    check = "--check" in arguments
+    names = [argument.removesuffix(".ipynb").removeprefix("nbs/") for argument in arguments if argument != "--check"]
+    os.environ.setdefault("EXPR_PROFILE", "smoke")
+    os.environ["PYTHONPATH"] = os.pathsep.join([str(ROOT)] + [p for p in [os.environ.get("PYTHONPATH")] if p])
+    for path in [NBS / f"{name}.ipynb" for name in names] or notebooks():
+        start = time.time()
+        with tempfile.TemporaryDirectory() as folder:
+            nb = run(scratch_copy(path, folder))
+        if not check:
+            store(nb, path)
+        print(f"{name_of(path)}: {time.time() - start:.0f} s at {os.environ['EXPR_PROFILE']}", flush=True)
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])

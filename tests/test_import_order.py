@@ -1,0 +1,54 @@
+"""A lesson, and a module it exports, uses only what this lesson or an earlier one made: the course can be read in order."""
+import ast
+
+import pytest
+from lessons import PACKAGE, code_cells, lessons, module_file, modules_of, name_of, owners, parse, read
+
+
+def package_imports(tree, package=()):
+    """Modules of expr_course that a syntax tree imports, wherever in it: as 'faces.render'. package: where the tree lives."""
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            names = [alias.name.split(".") for alias in node.names]
+        elif isinstance(node, ast.ImportFrom):
+            above = list(("expr_course",) + package)
+            base = above[: len(above) - node.level + 1] if node.level else []
+            base += node.module.split(".") if node.module else []
+            names = [base + [alias.name] for alias in node.names]
+        else:
+            continue
+        for parts in names:
+            if parts[0] == "expr_course" and len(parts) > 1:
+                yield ".".join(parts[1:])
+
+
+def owner_of(name, owned):
+    """The lesson that owns the module that `name`, a module or something in one, lives in. None for the bare package."""
+    parts = name.split(".")
+    for end in range(len(parts), 0, -1):
+        if ".".join(parts[:end]) in owned:
+            return owned[".".join(parts[:end])]
+    inside = [owned[module] for module in owned if module.startswith(parts[0] + ".")]  # a package made of several modules
+    return max(inside) if inside else None
+
+
+@pytest.mark.parametrize("path", lessons(), ids=name_of)
+def test_only_earlier_lessons(path):
+    owned, used = owners(), set()
+    for module in modules_of(path):
+        tree = ast.parse(module_file(module).read_text(encoding="utf-8"))
+        inside = module.split(".") if module_file(module).name == "__init__.py" else module.split(".")[:-1]
+        used |= set(package_imports(tree, tuple(inside)))
+    if not path.name.startswith("00"):  # the tour shows everything
+        used |= {name for cell in code_cells(read(path)) for name in package_imports(parse(cell.source))}
+    for name in sorted(used):
+        owner = owner_of(name, owned)
+        assert owner is not None or (PACKAGE / name.split(".")[0]).is_dir(), f"{path.name} imports {name}, which no lesson exports"
+        assert owner is None or owner <= path, f"{path.name} imports {name}, which is made later, in {owner.name}"
+
+
+def test_reads_every_way_to_import():
+    source = "import expr_course.unet\nfrom expr_course.msf import A\nfrom expr_course import gan\nfrom .faces import b\ndef f():\n    from . import data"
+    assert set(package_imports(ast.parse(source))) == {"unet", "msf.A", "gan", "faces.b", "data"}
+    inside = ast.parse("from ..action_units import AUS\nfrom .frame import FRAME")
+    assert set(package_imports(inside, ("faces",))) == {"action_units.AUS", "faces.frame.FRAME"}
