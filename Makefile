@@ -3,10 +3,10 @@ PYTHON ?= python3
 TORCH_INDEX ?=
 export TORCH_INDEX
 VENV := .venv/bin/python
-export OMP_NUM_THREADS ?= 1
+test soak lessons: export OMP_NUM_THREADS = 1
 
 .DEFAULT_GOAL := help
-.PHONY: help env course fresh test bench soak lessons export check-nbdev3 clean
+.PHONY: help env course fresh test bench soak lessons map export check-nbdev3 clean
 
 help:  ## this list
 	@grep -E '^[a-z0-9-]+:.*## ' Makefile | sed -E 's/:.*## /\t/' | expand -t 16
@@ -15,13 +15,13 @@ env:
 	@$(PYTHON) .ci/setup.py env
 
 course:  ## set everything up and open the course in JupyterLab (OPEN=no: do not open)
-	@env -u OMP_NUM_THREADS $(PYTHON) .ci/setup.py course $(if $(filter no,$(OPEN)),--no-open)
+	@$(PYTHON) .ci/setup.py course $(if $(filter no,$(OPEN)),--no-open)
 
 fresh:  ## give the original lessons back; what you changed is kept in course/_mine
 	@$(PYTHON) .ci/setup.py fresh
 
 test: env  ## set everything up and run all tests (ARGS="-k word" for some)
-	$(VENV) -m pytest -n 2 $(ARGS)
+	$(VENV) -m pytest -n 2 --dist worksteal $(ARGS)
 
 bench: env  ## measure speed: faces per second
 	$(VENV) -m pytest tests/benchmarks -o python_files='bench_*.py' -q -s $(ARGS)
@@ -31,6 +31,9 @@ soak: env  ## the tests on varied and damaged input again, with many more cases
 
 lessons: env  ## run lessons and store their cleaned outputs (LESSONS="01_action_units", EXPR_PROFILE=cpu)
 	$(VENV) tests/lessons.py $(LESSONS)
+
+map: env  ## renew the table of lessons in README.md and the index
+	$(VENV) tests/lessons.py --map
 
 export: env  ## write the package expr_course from the lessons
 	.venv/bin/nbdev_export

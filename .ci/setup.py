@@ -153,20 +153,23 @@ def make_env(root=ROOT):
         raise Problem("%s holds Python %s, and the course needs 3.11 to 3.13. Remove that folder and repeat the command"
                       % (root / ".venv", found[0]))
     python = None if found else find_python()
-    check_disk(root)
+    stamp = root / ".venv" / "expr_course.stamp"
+    if not stamp.is_file():  # an update fetches little
+        check_disk(root)
+    index = os.environ.get("TORCH_INDEX")
+    steps = 3 if index else 2
     if python:
-        say("1/3 an environment in .venv, with %s" % python)
+        say("1/%d an environment in .venv, with %s" % (steps, python))
         if subprocess.call([python, "-m", "venv", "--clear", str(root / ".venv")]):
             raise Problem("no environment could be made in %s: the message above says why" % (root / ".venv"))
-    index = os.environ.get("TORCH_INDEX")
     if index:
         say("2/3 PyTorch from %s" % index)
         pins = [line for line in (root / "constraints.txt").read_text().split() if line.startswith(("torch==", "torchvision=="))]
         pip(root, "--no-deps", "--index-url", index, *pins)
-    say("%s the course and its packages; unpacking is silent for a minute or two" % ("3/3" if index else "2/3"))
+    say("%d/%d the course and its packages; unpacking is silent for a minute or two" % (steps, steps))
     pip(root, "--only-binary", ":all:", "--constraint", "constraints.txt", "--editable", ".[lab,dev]")
     prepare_jupyter(root)
-    (root / ".venv" / "expr_course.stamp").write_text(fingerprint(root))
+    stamp.write_text(fingerprint(root))
     say("installed in .venv")
 
 
@@ -270,6 +273,7 @@ def has_screen():
 def lab_command(python, folder, page=None, browser=True):
     """The command that starts JupyterLab in `folder`, opening the notebook `page`."""
     command = [str(python), "-m", "jupyterlab", "--ServerApp.root_dir=%s" % folder,
+               "--ServerApp.log_level=WARN",  # what stays is the address
                "--ServerApp.tornado_settings={'websocket_max_message_size': 104857600}"]  # a photograph through an upload button
     if page:
         command.append("--LabApp.default_url=/lab/tree/%s" % page)

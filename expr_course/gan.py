@@ -107,7 +107,7 @@ def total_variation(image: Tensor) -> Tensor:
 
 PAPER_WEIGHTS = {"au": 150.0, "rec": 30.0, "penalty": 10.0, "tv": 1e-5 * 16 * 3 * 128 * 128}   # tv: 1e-5 on a sum, batch 16, 128 px
 
-# %% ../nbs/10_gan_losses.ipynb #86642c7a
+# %% ../nbs/10_gan_losses.ipynb #dfef2c6d
 def gradient_penalty(critic: Callable, real: Tensor, fake: Tensor | None = None, aus: Tensor | None = None, centre: float = 1.0) -> Tensor:
     """WGAN-GP: mean (‖∇ D‖ − `centre`)² at random points between real and fake (N×…); D is a sample's mean score.
 
@@ -119,7 +119,7 @@ def gradient_penalty(critic: Callable, real: Tensor, fake: Tensor | None = None,
         x = real.float() if fake is None else mix * real.float() + (1 - mix) * fake.float()
         x = x.detach().requires_grad_(True)
         out = critic(x) if aus is None else critic(x, aus)
-        scores = (out[0] if isinstance(out, tuple) else out).float().flatten(1).mean(1)
+        scores = (out[0] if isinstance(out, tuple) else out).float().reshape(len(x), -1).mean(1)
         (slope,) = torch.autograd.grad(scores.sum(), x, create_graph=True)
         return (torch.linalg.vector_norm(slope.flatten(1), dim=1) - centre).square().mean()
 
