@@ -6,7 +6,7 @@
 __all__ = ['KINDS', 'COPY', 'TRUE', 'METRICS', 'EDITOR', 'Cases', 'make_cases', 'bench_name', 'copy', 'run_all', 'run', 'table',
            'table_by', 'save_reports', 'load_edit', 'main']
 
-# %% ../nbs/07b_bench.ipynb #81b7894a
+# %% ../nbs/07b_bench.ipynb #6ea9d28c
 import argparse
 import importlib
 import json
@@ -24,7 +24,7 @@ from tqdm.auto import tqdm
 from .action_units import AUS, EMOTIONS, N_AUS, RIVALS, apply_relative, au_index, emotion_vector, relative, sample_aus
 from .data import split_seed
 from .device import pick_device
-from .faces import VERSION, Identity, render, sample_identities
+from .faces import VERSION, Identity, groups, render, sample_identities
 from .metrics import Edit, cycle, edit_alignment, edit_error, leak, summarize, zero_edit
 
 # %% ../nbs/07b_bench.ipynb #4212638a
@@ -112,7 +112,7 @@ def _measure(edit: Edit, x: Tensor, goal: Tensor, source: Tensor, target: Tensor
               "zero edit": zero_edit(edit, x, source), "cycle": cycle(edit, x, y, source, target)}
     return {name: value.cpu() for name, value in values.items()}, seconds
 
-# %% ../nbs/07b_bench.ipynb #f63b0d41
+# %% ../nbs/07b_bench.ipynb #820916d1
 def _summaries(values: dict[str, Tensor], labels: list[str]) -> dict[str, dict]:
     "Metric summaries of each group of cases, in order of first appearance."
     out = {}
@@ -125,7 +125,7 @@ def _report(name: str, cases: Cases, size: int, values: dict[str, Tensor], secon
     return {"benchmark": bench_name(size), "edit": name, "cases": len(cases), "ms_per_face": 1000 * seconds / len(cases),
             "metrics": {metric: summarize(v) for metric, v in values.items()},
             "by_kind": _summaries(values, list(cases.kinds)), "by_ask": _summaries(values, list(cases.asks)),
-            "by_group": {group: _summaries(values, names) for group, names in cases.people.groups().items()}}
+            "by_group": {group: _summaries(values, names) for group, names in groups(cases.people).items()}}
 
 # %% ../nbs/07b_bench.ipynb #8da84c15
 def run_all(edits: dict[str, Edit], size: int = 64, limit: int = 1000, batch_size: int = 32,

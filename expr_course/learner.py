@@ -115,7 +115,7 @@ class EMA:
     def _write(self, values: dict[str, Tensor]) -> None:
         for k, v in self.live().items(): v.copy_(values[k])
 
-# %% ../nbs/05b_learner.ipynb #0804ce20
+# %% ../nbs/05b_learner.ipynb #7d9decc2
 class NotFinite(FloatingPointError):
     "A loss term or a gradient became NaN or infinite; the optimiser has not stepped on it."
 
@@ -126,8 +126,9 @@ def check_finite(step: int, phase: str, terms: dict[str, float], norm: float, pa
     bad = [k for k, v in terms.items() if not math.isfinite(v)]
     if bad: raise NotFinite(f"{where}: the loss term {', '.join(map(repr, bad))} is not finite ({listed}). {advice}")
     if not math.isfinite(norm):
-        i = next((i for i, p in enumerate(parameters) if p.grad is not None and not p.grad.isfinite().all()), "?")
-        raise NotFinite(f"{where}: the loss is finite ({listed}) but the gradient of parameter {i} of its optimiser is not. {advice}")
+        i = next((i for i, p in enumerate(parameters) if p.grad is not None and not p.grad.isfinite().all()), None)
+        culprit = "the norm of its gradient overflows" if i is None else f"the gradient of parameter {i} of its optimiser is not"
+        raise NotFinite(f"{where}: the loss is finite ({listed}) but {culprit}. {advice}")
 
 # %% ../nbs/05b_learner.ipynb #32eef382
 def check_phase(item: Any, optimizers: dict[str, Optimizer]) -> tuple[str, dict[str, Tensor]]:

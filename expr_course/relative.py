@@ -16,7 +16,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-# %% ../nbs/11b_relative_training.ipynb #6b62712b
+# %% ../nbs/11b_relative_training.ipynb #f6f48a3f
 from .action_units import relative
 from .callbacks import look
 from .checkpoint import standard_callbacks
@@ -24,6 +24,7 @@ from .data import CachedFaces, DrawnFaces, Source, draw_faces, face_numbers, fro
 from .faces import VERSION, render
 from .gan import (Discriminator, MatchingDiscriminator, adversarial_loss, au_loss_fake, au_loss_real, critic_loss,
                              gradient_penalty, hinge_matching_loss, total_variation, wrong_aus)
+from .judge import MatchingJudge
 from .learner import Learner, System, make_schedule
 from .metrics import edit_alignment, edit_error, leak
 from .msf import MSFUNet
@@ -31,12 +32,12 @@ from .recipe import complete
 from .unet import Parts, apply_parts
 from .weights import save_network
 
-# %% ../nbs/11b_relative_training.ipynb #9c4f84d2
+# %% ../nbs/11b_relative_training.ipynb #57479b3b
 MODEL = dict(n_aus=34, width=16, head="displacement", skips="msf")                                  # the generator
-JUDGE = dict(judge="matching", judge_width=32, judge_steps=1, warm=1000)                            # the judge; steps it learns alone
-WEIGHTS = dict(adversarial=1.0, au=10.0, zero=0.0, cycle=10.0, smooth=2.0, gate=0.3, penalty=2.0)   # of the loss terms
-RATES = dict(rate=2e-4, judge_rate=2e-4, penalty_every=8, cycle_every=2, mix=0.3)
-RUN = dict(steps=4000, batch_size=16, size=64, faces=16384, ema=0.999, precision="no", log_every=25, save_every=250, sample_every=500,
+JUDGE = dict(judge="matching", judge_width=16, judge_steps=1, warm=2000)                            # the judge; steps it learns alone
+WEIGHTS = dict(adversarial=1.0, au=10.0, zero=0.0, cycle=10.0, smooth=2.0, gate=0.3, penalty=0.05)   # of the loss terms
+RATES = dict(rate=2e-4, judge_rate=3e-4, penalty_every=8, cycle_every=2, mix=0.3, edits=16)
+RUN = dict(steps=7500, batch_size=32, size=64, faces=16384, ema=0.999, precision="no", log_every=25, save_every=250, sample_every=500,
            measure_every=250, cases=64, device="auto")
 
 # %% ../nbs/11b_relative_training.ipynb #d47b7443
@@ -53,7 +54,7 @@ def other_expressions(aus: Tensor, mix: float) -> Tensor:
     keep = torch.rand(len(aus), aus.shape[1], 1, device=aus.device) < 0.5
     return torch.where(some & keep, aus, target)
 
-# %% ../nbs/11b_relative_training.ipynb #d5a22df9
+# %% ../nbs/11b_relative_training.ipynb #3bf5cd1a
 class RelativeEditing(System):
     """Paper one's training: a generator told v_rel (Eq. L1), a judge that reads absolute AUs, and no pair anywhere.
 
@@ -78,33 +79,34 @@ class RelativeEditing(System):
         if step < self.s["warm"]:
             yield "judge", warm_terms(self.judge, self.s, x, source, step)
             return
-        target = other_expressions(source, self.s["mix"])
-        asked = relative(source, target)
-        parts = self.generator.parts(x, asked)
-        fake = apply_parts(x, parts)
+        target = other_expressions(source, self.s["mix"])[:self.s["edits"]]
+        few, asked = x[:self.s["edits"]], relative(source[:self.s["edits"]], target)
+        parts = self.generator.parts(few, asked)
+        fake = apply_parts(few, parts)
         yield "judge", judge_terms(self.judge, self.s, x, source, fake.detach(), target, step)
         if step % self.s["judge_steps"] == 0:
-            yield "generator", editing_terms(self, x, target, fake, step) | keeping_terms(self, x, asked, parts, fake, step)
+            yield "generator", editing_terms(self, target, fake) | keeping_terms(self, few, asked, parts, fake, step)
 
-# %% ../nbs/11b_relative_training.ipynb #37f56c45
-JUDGES = {"matching": MatchingDiscriminator, "paper": Discriminator}
+# %% ../nbs/11b_relative_training.ipynb #e8b1e8e7
+JUDGES = {"matching": MatchingJudge, "projection": MatchingDiscriminator, "paper": Discriminator}
 
 def penalty_terms(judge: nn.Module, s: dict[str, Any], x: Tensor, source: Tensor, fake: Tensor | None, step: int) -> dict[str, Tensor]:
     "R1 on real faces every few steps for the matching judge; WGAN-GP between real and fake, every step, for the paper's"
-    if s["judge"] == "paper": return {} if fake is None else {"penalty": 10 * gradient_penalty(judge, x, fake)}
+    if s["judge"] == "paper": return {} if fake is None else {"penalty": 10 * gradient_penalty(judge, x[:len(fake)], fake)}
     if step % s["penalty_every"]: return {}
-    return {"penalty": s["penalty"] * s["penalty_every"] * gradient_penalty(judge, x, None, source, centre=0.0)}
+    n = s["edits"]
+    return {"penalty": s["penalty"] * s["penalty_every"] * gradient_penalty(judge, x[:n], None, source[:n], centre=0.0)}
 
 def warm_terms(judge: nn.Module, s: dict[str, Any], x: Tensor, source: Tensor, step: int) -> dict[str, Tensor]:
     "Before there are edits to judge: learn to read AUs (Eq. L5), and to tell a face's own AUs from another's"
     phi = judge.features(x)
     terms = {"au": s["au"] * au_loss_real(judge.aus(phi).flatten(1), source)} | penalty_terms(judge, s, x, source, None, step)
-    if s["judge"] == "matching":
+    if s["judge"] != "paper":
         true, wrong = judge.score(phi, source), judge.score(phi, wrong_aus(source))
         terms["score"] = F.relu(1 - true).mean() + F.relu(1 + wrong).mean()
     return terms
 
-# %% ../nbs/11b_relative_training.ipynb #a0120885
+# %% ../nbs/11b_relative_training.ipynb #87df683b
 def judge_terms(judge: nn.Module, s: dict[str, Any], x: Tensor, source: Tensor, fake: Tensor, target: Tensor, step: int) -> dict[str, Tensor]:
     "What the judge minimises: Eq. L3 (plain, or with a hinge and wrong AUs) and Eq. L5"
     phi, phi_fake = judge.features(x), judge.features(fake)
@@ -114,7 +116,7 @@ def judge_terms(judge: nn.Module, s: dict[str, Any], x: Tensor, source: Tensor, 
     terms = {"score": score, "au": s["au"] * au_loss_real(judge.aus(phi).flatten(1), source)}
     return terms | penalty_terms(judge, s, x, source, fake, step)
 
-def editing_terms(system: "RelativeEditing", x: Tensor, target: Tensor, fake: Tensor, step: int) -> dict[str, Tensor]:
+def editing_terms(system: "RelativeEditing", target: Tensor, fake: Tensor) -> dict[str, Tensor]:
     "What makes the generator edit: Eq. L4 and Eq. L6"
     score, read = system.judge(fake, target)
     return {"adversarial": system.s["adversarial"] * adversarial_loss(score), "au": system.s["au"] * au_loss_fake(read, target)}

@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['REMEDY', 'to_table', 'write_whole', 'write_shard', 'read_shard', 'write_manifest', 'read_manifest', 'intact',
            'verify', 'shard_name', 'draw_shard', 'draw_shards', 'make_faces', 'face_settings', 'check_disk',
-           'open_faces', 'epoch_order', 'FaceShards', 'warn_version', 'parser', 'main']
+           'open_faces', 'epoch_order', 'complete_manifest', 'warn_version', 'FaceShards', 'parser', 'main']
 
 # %% ../nbs/03c_shards.ipynb #a3e43f28
 import argparse
@@ -108,8 +108,10 @@ def verify(folder: str | Path, thorough: bool = True) -> dict[str, int]:
     if bad: raise ValueError("missing, incomplete or damaged:\n  " + "\n  ".join(bad) + f"\n{REMEDY}")
     return faces
 
-# %% ../nbs/03c_shards.ipynb #f8d25132
-def shard_name(j: int) -> str: return f"shard-{j:05d}.parquet"
+# %% ../nbs/03c_shards.ipynb #b70b93fd
+def shard_name(j: int) -> str:
+    "File name of shard number j."
+    return f"shard-{j:05d}.parquet"
 
 def draw_shard(folder: Path, settings: dict[str, Any], j: int) -> tuple[int, dict[str, Any]]:
     "Draw and write shard number j: (j, its manifest entry)."
@@ -136,19 +138,20 @@ def draw_shards(folder: Path, settings: dict[str, Any], todo: list[int], process
         raise RuntimeError(f"a worker process died, perhaps for lack of memory: take fewer than {processes} processes. {REMEDY}") from None
     finally: pool.shutdown(cancel_futures=True)
 
-# %% ../nbs/03c_shards.ipynb #10470566
+# %% ../nbs/03c_shards.ipynb #7f752de8
 def make_faces(out: str | Path, split: str = "train", count: int = 10_000, size: int = 64, seed: int = 0, shard_size: int = 1000,
                processes: int = 1, limit: int | None = None, device: str = "cpu", progress: bool = True) -> Path:
     """Draw `count` faces of a split into out/split/shard-*.parquet with a manifest; returns that folder. Call it again to go on.
 
     Finished shards are checked and kept, whatever else is there is made; the result is the same bytes, interrupted or not, and with
-    any number of processes. limit: at most so many shards in this call. Raises `ValueError` if the folder holds faces
+    any number of processes. One call at a time in a folder. limit: at most so many shards in this call. Raises `ValueError` if the folder holds faces
     of other settings, or the disk is too small. With several processes, a script needs `if __name__ == "__main__":`."""
     settings = face_settings(split, count, size, seed, shard_size, device)
     folder = Path(out) / split
     shards = read_manifest(folder)["shards"] if (folder / "manifest.json").exists() else {}
     if shards: check_same(read_manifest(folder)["settings"], settings, f"{folder / 'manifest.json'}", "this call")
     folder.mkdir(parents=True, exist_ok=True)
+    for left in folder.glob(".*.tmp"): left.unlink()  # of a killed call
     total = -(-count // shard_size)
     shards = {name: e for name, e in shards.items() if intact(folder / name, e)}
     todo = [j for j in range(total) if shard_name(j) not in shards]
@@ -161,7 +164,7 @@ def make_faces(out: str | Path, split: str = "train", count: int = 10_000, size:
             bar.update(entry["faces"])
     return folder
 
-# %% ../nbs/03c_shards.ipynb #86e80575
+# %% ../nbs/03c_shards.ipynb #6a0c2195
 def face_settings(split: str, count: int, size: int, seed: int, shard_size: int, device: str) -> dict[str, Any]:
     "Everything that decides the bytes, as the manifest keeps it."
     if split not in SEEDS: raise ValueError(f"there is no split {split!r}; the splits are {', '.join(SEEDS)}")
@@ -171,6 +174,7 @@ def face_settings(split: str, count: int, size: int, seed: int, shard_size: int,
                 version=VERSION, frame=dict(FRAME), seeds=[SEEDS[split].start, SEEDS[split].stop])
 
 def check_disk(folder: Path, need: int) -> None:
+    "Raise `ValueError` if the disk of `folder` has fewer than `need` bytes free."
     free = shutil.disk_usage(folder).free
     if need > free: raise ValueError(f"{folder} may need {need / 1e9:.1f} GB and its disk has {free / 1e9:.1f} GB free: make room, or take fewer or smaller faces")
 
@@ -196,7 +200,24 @@ def epoch_order(seed: int | None, epoch: int, sizes: tuple[int, ...], mix: int) 
         parts.append(rows[torch.randperm(len(rows), generator=g)])
     return torch.cat(parts)
 
-# %% ../nbs/03c_shards.ipynb #4d94d47a
+# %% ../nbs/03c_shards.ipynb #871d00cc
+def complete_manifest(folder: Path) -> dict[str, Any]:
+    "The manifest, after a look at every file. Raises like `FaceShards`."
+    manifest = read_manifest(folder)
+    for name, entry in manifest["shards"].items():
+        if not intact(folder / name, entry, thorough=False): raise ValueError(f"{folder / name} is missing or damaged. {REMEDY}")
+    made, faces = manifest["settings"], sum(e["faces"] for e in manifest["shards"].values())
+    if faces != made["count"]: raise ValueError(f"{folder} holds {faces:,} of {made['count']:,} faces. {REMEDY}")
+    warn_version(folder, made)
+    return manifest
+
+def warn_version(folder: Path, made: dict[str, Any]) -> None:
+    "Warn if `made` (a manifest's settings) names another version of the renderer."
+    if made.get("kind") == "drawn" and made.get("version") != VERSION:
+        warnings.warn(f"the faces in {folder} were drawn by version {made.get('version')} of the renderer and this is {VERSION}: they may be used, "
+                      "but are not the faces that DrawnFaces draws now; for those, make a new folder with expr-faces", stacklevel=3)
+
+# %% ../nbs/03c_shards.ipynb #28f261ab
 class FaceShards(Source):
     """Batches from folder/split as `make_faces` (or a converter) wrote it. seed None: in stored order, else shuffled anew every epoch.
 
@@ -206,15 +227,10 @@ class FaceShards(Source):
     def __init__(self, folder: str | Path, split: str = "train", batch_size: int = 16, seed: int | None = 0, streaming: bool = False, mix: int = 4) -> None:
         super().__init__(batch_size)
         self.folder, self.seed, self.mix = Path(folder) / split, seed, mix
-        manifest = read_manifest(self.folder)
+        manifest = complete_manifest(self.folder)
         self.made, self.names = manifest["settings"], sorted(manifest["shards"])
         self.sizes = tuple(manifest["shards"][name]["faces"] for name in self.names)
         self.starts = [0, *accumulate(self.sizes)]
-        for name in self.names:
-            if not intact(self.folder / name, manifest["shards"][name], thorough=False):
-                raise ValueError(f"{self.folder / name} is missing or damaged. {REMEDY}")
-        if len(self) != self.made["count"]: raise ValueError(f"{self.folder} holds {len(self):,} of {self.made['count']:,} faces. {REMEDY}")
-        warn_version(self.folder, self.made)
         self.table = lru_cache(2 * mix if streaming else None)(lambda j: read_shard(self.folder / self.names[j]))
 
     def __len__(self) -> int: return self.starts[-1]
@@ -230,14 +246,9 @@ class FaceShards(Source):
     def batch(self, k: int) -> dict[str, Any]:
         return collate([self.row(p) for p in range(k * self.batch_size, (k + 1) * self.batch_size)])
 
-# %% ../nbs/03c_shards.ipynb #005e3a22
-def warn_version(folder: Path, made: dict[str, Any]) -> None:
-    if made.get("kind") == "drawn" and made.get("version") != VERSION:
-        warnings.warn(f"the faces in {folder} were drawn by version {made.get('version')} of the renderer and this is {VERSION}: they may be used, "
-                      "but are not the faces that DrawnFaces draws now; for those, make a new folder with expr-faces", stacklevel=3)
-
-# %% ../nbs/03c_shards.ipynb #df3ce86a
+# %% ../nbs/03c_shards.ipynb #9d5389c0
 def parser() -> argparse.ArgumentParser:
+    "What `expr-faces` understands."
     p = argparse.ArgumentParser("expr-faces", description="Draw faces with exact action units, labels and landmarks into Parquet shards. Run it again to go on.")
     p.add_argument("out", help="folder; the faces go to OUT/SPLIT/")
     p.add_argument("--split", default="train", choices=list(SEEDS), help="which people: no two splits share any (default: train)")

@@ -127,7 +127,7 @@ def jupyterlab(tmp_path, setup):
                 pass
 
 
-def wait_for_server(runtime, server, log, seconds=90):
+def wait_for_server(runtime, server, log, seconds=150):
     """What JupyterLab says about itself, once it answers."""
     end = time.monotonic() + seconds
     while time.monotonic() < end and server.poll() is None:

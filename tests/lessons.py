@@ -83,7 +83,7 @@ def module_file(module):
 
 # --- the table of lessons ----------------------------------------------------------------------------------------
 
-MAP = re.compile(r"(<!-- lessons -->\n).*?(\n<!-- end of lessons -->)", re.DOTALL)
+MAP = re.compile(r"(<!-- lessons -->\n).*?(<!-- end of lessons -->)", re.DOTALL)
 TIME = re.compile(r"^\*\*Time:\*\* smoke ([\d.]+) min · cpu ([\d.]+) min · gpu ([\d.]+) min", re.MULTILINE)
 NEEDS = re.compile(r"^\*\*Prerequisites:\*\* (.+)$", re.MULTILINE)
 
@@ -93,9 +93,9 @@ def lesson_map(needs, folder=""):
     rows = ["| lesson | what it is about |" + (" you need |" if needs else "") + " minutes: smoke · cpu · gpu |",
             "|---|---|" + ("---|" if needs else "") + "---|"]
     for path in lessons():
-        head, about = (read(path).cells[index].source for index in (0, 1))
+        head = "\n\n".join(cell.source for cell in prose_cells(read(path))[:2])
         title, subtitle = re.match(r"# (.+?)\s*\n\s*> (.+)", head).groups()
-        wanted, minutes = NEEDS.search(about), TIME.search(about)
+        wanted, minutes = NEEDS.search(head), TIME.search(head)
         number = path.stem.split("_")[0]
         row = [f"[{number} {title}]({folder}{path.name})", subtitle.strip().rstrip(".")]
         row += [wanted[1] if wanted else ""] if needs else []
@@ -105,7 +105,7 @@ def lesson_map(needs, folder=""):
 
 def with_map(text, needs, folder=""):
     """`text` with the table between its two marks renewed."""
-    return MAP.sub(lambda found: found[1] + lesson_map(needs, folder) + found[2], text)
+    return MAP.sub(lambda found: found[1] + lesson_map(needs, folder) + "\n" + found[2], text)
 
 
 def write_maps():

@@ -6,7 +6,7 @@ import sys
 import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings, strategies as st
+from hypothesis import given, strategies as st
 from torch import Tensor
 
 from expr_course import data
@@ -15,7 +15,6 @@ from expr_course.data import (CROWD, SEEDS, CachedFaces, DrawnFaces, Source, che
                               features, from_bytes, from_png, make_row, mix_seed, people, rows_of, split_of, split_seed, to_bytes, to_png)
 from expr_course.faces import VERSION, render, sample_identities
 
-quick = settings(deadline=None, max_examples=40)
 split_names = st.sampled_from(list(SEEDS))
 
 
@@ -46,7 +45,6 @@ def test_splits_share_no_seed_and_use_every_bit_that_counts():
     assert max(r.stop for r in ranges) <= 2**31, "torch seeds with 32 bits, and the renderer uses one of them"
 
 
-@quick
 @given(split_names, split_names, st.integers(0, 2**29 - 1), st.integers(0, 2**29 - 1))
 def test_no_two_splits_hold_the_same_person(a, b, i, j):
     one, two = sample_identities(1, split_seed(a, i)), sample_identities(1, split_seed(b, j))
@@ -61,7 +59,6 @@ def test_split_seed_says_what_is_out_of_range(split):
     with pytest.raises(ValueError, match="'valid'.*train, val, test"): split_seed("valid", 0)
 
 
-@quick
 @given(split_names, st.integers(-5, 2**40), st.integers(0, 2**40), st.integers(1, 130))
 def test_face_numbers_stay_in_their_split_and_do_not_repeat(split, seed, start, count):
     numbers = face_numbers(split, seed, start, count)
@@ -115,14 +112,12 @@ def test_every_level_survives():
     assert to_bytes(torch.tensor([-3.0, -1, 1, 3])).tolist() == [0, 0, 255, 255]
 
 
-@quick
 @given(st.integers(1, 9), st.integers(1, 9), st.sampled_from([True, False]), st.integers(0, 99))
 def test_png_is_lossless(height, width, colour, seed):
     pixels = np.random.default_rng(seed).integers(0, 256, (height, width, 3) if colour else (height, width)).astype(np.uint8)
     assert np.array_equal(from_png(to_png(pixels)), pixels)
 
 
-@quick
 @given(st.tuples(st.booleans(), st.booleans(), st.booleans()), st.integers(0, 50))
 def test_rows_and_batches_agree_whatever_is_known(known, seed):
     g = torch.Generator().manual_seed(seed)
@@ -169,7 +164,6 @@ def test_a_batch_has_one_size():
 
 
 # -- sources ----------------------------------------------------------------------------------------------------------
-@quick
 @given(st.integers(0, 3), st.integers(1, 20), st.integers(0, 60), st.integers(1, 45))
 def test_a_deck_deals_every_card_once_per_epoch(seed, n, start, count):
     row = deal(seed, n, 0, start + count)

@@ -7,7 +7,7 @@ import zlib
 import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings, strategies as st
+from hypothesis import given, strategies as st
 from hypothesis.extra import numpy as hnp
 from PIL import Image, ImageCms
 
@@ -41,7 +41,6 @@ arrays = st.tuples(st.integers(1, 9), st.integers(4, 9), st.sampled_from([None, 
     lambda s: hnp.arrays(st.sampled_from([np.uint8, np.uint16]), s[:2] if s[2] is None else (max(s[0], 5), s[1], s[2])))
 
 
-@settings(deadline=None, max_examples=60)
 @given(arrays)
 def test_integer_arrays_come_back_exactly(a):
     picture = open_image(a)
@@ -59,7 +58,6 @@ def test_float_arrays_keep_dtype_shape_and_value(dtype):
     assert np.abs(back.astype(float) - a.astype(float)).max() < 1e-3
 
 
-@settings(deadline=None, max_examples=40)
 @given(st.sampled_from(["L", "LA", "RGB", "RGBA"]), st.integers(1, 12), st.integers(1, 12), st.integers(0, 99))
 def test_eight_bit_images_come_back_exactly(mode, width, height, seed):
     pixels = noise(len(mode), size=(width, height), seed=seed)
@@ -207,7 +205,6 @@ def test_a_truncated_file_names_itself(tmp_path, format):
         with pytest.raises(ValueError, match="cut.img.*(damaged|not a picture)"): open_image(path)
 
 
-@settings(deadline=None, max_examples=60)
 @given(st.binary(max_size=200), st.sampled_from(["", "PNG", "JPEG", "GIF"]), st.integers(0, 60))
 def test_garbage_never_raises_anything_else(junk, start, keep):
     data = (stored(Image.fromarray(noise()), start)[:keep] if start else b"") + junk

@@ -7,7 +7,7 @@ import tomllib
 from pathlib import Path
 
 import pytest
-from lessons import NBS, ROOT, module_file, notebooks, prose_cells, read, with_map
+from lessons import NBS, ROOT, lessons, module_file, notebooks, prose_cells, read, with_map
 
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 COMMANDS = re.findall(r"<!-- run -->\n```bash\n(.*?)```", README, re.DOTALL)
@@ -56,9 +56,10 @@ def test_named_make_targets_exist():
 
 
 def test_table_of_lessons():
-    assert with_map(README, False, "nbs/") == README, "run make map"
-    for cell in prose_cells(read(NBS / "index.ipynb")):
-        assert with_map(cell.source, True) == cell.source, "run make map"
+    index = "\n".join(cell.source for cell in prose_cells(read(NBS / "index.ipynb")))
+    for path in lessons():
+        assert f"(nbs/{path.name})" in README and f"({path.name})" in index, "run make map"
+    assert with_map(README, False, "nbs/") == README and with_map(index, True) == index, "run make map"
 
 
 LINK = re.compile(r"(?<!`)\]\((?!https?://|mailto:|#|attachment:)([^)#\s]+)")

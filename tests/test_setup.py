@@ -39,8 +39,8 @@ def test_missing_venv_module_is_named(setup, tmp_path):
 @posix
 def test_a_python_that_does_not_start_is_passed_over(setup, tmp_path):
     broken = stand_in(tmp_path, "broken", "command not found", code=127)
-    good = stand_in(tmp_path, "good", '["3.13", "/opt/python3.13", true]')
-    assert setup.find_python([["no-such-python"], broken, good]) == "/opt/python3.13"
+    good = stand_in(tmp_path, "good", '["3.13", "/usr/local/bin/python3.13", true]')
+    assert setup.find_python([["no-such-python"], broken, good]) == "/usr/local/bin/python3.13"
 
 
 def test_no_python_at_all(setup):

@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['SKULL', 'EYES', 'BROWS', 'NOSE', 'MOUTH', 'COLOUR', 'WORN', 'POSE', 'LIGHT', 'RANGES', 'NAMES', 'MIRRORED',
-           'TEXTURES', 'GRID', 'Identity', 'replace', 'mirror', 'repeat', 'sample_identities', 'groups']
+           'TEXTURES', 'GRID', 'Identity', 'sample_identities', 'replace', 'repeat', 'mirror', 'groups']
 
 # %% ../../nbs/02a_identities.ipynb #da2d2a09
 from dataclasses import dataclass
@@ -69,20 +69,25 @@ LIGHT = dict(
     back_hue=(0.0, 1.0), back_hue2=(0.0, 1.0), back_dark=(0.0, 1.0), back_busy=(0.0, 1.0),
 )
 
-# %% ../../nbs/02a_identities.ipynb #4ffe0a68
+# %% ../../nbs/02a_identities.ipynb #c3d56c94
 RANGES = SKULL | EYES | BROWS | NOSE | MOUTH | COLOUR | WORN | POSE | LIGHT   # name -> (low, high) of a uniform draw
-NAMES = tuple(RANGES)
-MIRRORED = ("yaw", "roll", "shift_x", "light_x", "gaze_x", "parting")        # numbers that change sign in a mirror
-TEXTURES, GRID = 4, 24                                                         # skin, hair, background, background light
+NAMES = tuple(RANGES)                                                         # name of each column of Identity.values
+MIRRORED = ("yaw", "roll", "shift_x", "light_x", "gaze_x", "parting")         # numbers that change sign in a mirror
+TEXTURES, GRID = 4, 24                                                        # skin, hair, background, its light; grid points a side
 
-# %% ../../nbs/02a_identities.ipynb #5b50b788
+# %% ../../nbs/02a_identities.ipynb #8825e098
+def _column(name: str) -> int:
+    if name not in RANGES: raise ValueError(f"unknown number {name!r} of a face; known: {', '.join(NAMES)}")
+    return NAMES.index(name)
+
+# %% ../../nbs/02a_identities.ipynb #9e59c241
 @dataclass(frozen=True)
 class Identity:
     """N drawn people: who they are, how they hold their head, and the light they stand in.
 
-    values: N×P floats, one column per name in `NAMES`, in head units (the half side of the canonical frame is about 1) unless
-    the lesson says otherwise. textures: N×4×24×24 in [0, 1] (skin, hair, background, background light). keys: N×2 long, (seed, index).
-    """
+    values: N×P float, one column per name in `NAMES`, each within its range in `RANGES`. Lengths are in head units (the half side
+    of the canonical frame is about 1; u towards the person's left, v downwards), the rest are shares or signed shares.
+    textures: N×4×24×24 float in [0, 1] (skin, hair, background, light on the background). keys: N×2 long, (seed, index)."""
     values: Tensor
     textures: Tensor
     keys: Tensor
@@ -90,54 +95,62 @@ class Identity:
     def __len__(self) -> int: return len(self.values)
 
     def __getitem__(self, which):
-        "`people[3]`, `people[2:5]` and `people[tensor]` give people; `people['age']` gives the column N"
-        if isinstance(which, str): return self.values[:, NAMES.index(which)]
+        "`people[3]`, `people[2:5]` and `people[tensor]` give people; `people['age']` gives a column, N. Raises ValueError or IndexError."
+        if isinstance(which, str): return self.values[:, _column(which)]
         if isinstance(which, int): which = [range(len(self))[which]]
         return Identity(self.values[which], self.textures[which], self.keys[which])
 
-    def to(self, device) -> "Identity": return Identity(self.values.to(device), self.textures.to(device), self.keys.to(device))
+    def to(self, device) -> "Identity":
+        "The same people on another device; they are drawn where their numbers are"
+        return Identity(self.values.to(device), self.textures.to(device), self.keys.to(device))
 
-# %% ../../nbs/02a_identities.ipynb #9ab85505
-def replace(people: Identity, **changes) -> Identity:
-    """The same people with some of their numbers changed: `replace(people, yaw=0.0)`. A value is a number or a tensor N.
+# %% ../../nbs/02a_identities.ipynb #cf8ac937
+def _spread(unit: Tensor) -> Tensor:
+    "N×P in [0, 1] -> N×P, the same share of every range"
+    low, high = (torch.tensor(bound) for bound in zip(*RANGES.values()))
+    return low + unit * (high - low)
 
-    Raises ValueError for an unknown name."""
-    values = people.values.clone()
-    for name, value in changes.items():
-        if name not in RANGES: raise ValueError(f"unknown number {name!r} of a face; known: {', '.join(NAMES)}")
-        values[:, NAMES.index(name)] = torch.as_tensor(value, dtype=values.dtype, device=values.device)
-    return Identity(values, people.textures, people.keys)
-
-# %% ../../nbs/02a_identities.ipynb #f1ac221c
-def mirror(people: Identity) -> Identity:
-    "The people that would be seen in a mirror (their action units swap sides too: `aus.flip(-1)`)"
-    return Identity(replace(people, **{name: -people[name] for name in MIRRORED}).values, people.textures.flip(-1), people.keys)
-
-# %% ../../nbs/02a_identities.ipynb #d5da2d20
-def repeat(person: Identity, times: int) -> Identity:
-    "One person, `times` times over: to render many expressions of the same face in one batch"
-    if len(person) != 1: raise ValueError(f"repeat takes one person and got {len(person)}: pick one with people[i]")
-    return person[[0] * times]
-
-# %% ../../nbs/02a_identities.ipynb #256be1fc
+# %% ../../nbs/02a_identities.ipynb #a80d1a66
 def sample_identities(n: int, seed: int = 0) -> Identity:
     """n people drawn from a seed. The same seed gives the same people, and the first k of n are the first k of any other n.
 
-    n: at least 1. seed: 0 to 2**62. Raises ValueError otherwise."""
+    n: at least 1. seed: 0 to 2**62. The global random state is neither read nor changed. Raises ValueError for other n or seeds."""
     if n < 1: raise ValueError(f"sample_identities needs n >= 1 and got {n}")
     if not 0 <= seed < 2 ** 62: raise ValueError(f"the seed {seed} is outside 0 to 2**62")
     draw = torch.Generator().manual_seed(2 * seed)
     unit = torch.rand(n, len(NAMES), generator=draw, dtype=torch.float64).float()
-    low, high = (torch.tensor(bound) for bound in zip(*RANGES.values()))
     draw.manual_seed(2 * seed + 1)
     textures = torch.rand(n, TEXTURES, GRID, GRID, generator=draw, dtype=torch.float64).float()
-    return Identity(low + unit * (high - low), textures, torch.stack([torch.full((n,), seed), torch.arange(n)], 1))
+    return Identity(_spread(unit), textures, torch.stack([torch.full((n,), seed), torch.arange(n)], 1))
 
-# %% ../../nbs/02a_identities.ipynb #ca664a75
+# %% ../../nbs/02a_identities.ipynb #b340efe2
+def replace(people: Identity, **changes) -> Identity:
+    """The same people with some of their numbers changed: `replace(people, yaw=0.0)`. The originals stay as they are.
+
+    A value is a number or a float tensor N, in the unit of its column. Raises ValueError for an unknown name."""
+    values = people.values.clone()
+    for name, value in changes.items():
+        values[:, _column(name)] = torch.as_tensor(value, dtype=values.dtype, device=values.device)
+    return Identity(values, people.textures, people.keys)
+
+def repeat(person: Identity, times: int) -> Identity:
+    "One person, `times` times over: to render many expressions of the same face in one batch. Raises ValueError for several people."
+    if len(person) != 1: raise ValueError(f"repeat takes one person and got {len(person)}: pick one with people[i]")
+    return person[[0] * times]
+
+# %% ../../nbs/02a_identities.ipynb #b48c30b7
+def mirror(people: Identity) -> Identity:
+    "The people that would be seen in a mirror (their action units swap sides too: `aus.flip(-1)`, N×17×2)"
+    return Identity(replace(people, **{name: -people[name] for name in MIRRORED}).values, people.textures.flip(-1), people.keys)
+
+# %% ../../nbs/02a_identities.ipynb #5f1309a8
 def groups(people: Identity) -> dict[str, list[str]]:
-    "Names of the groups each person belongs to, for results by group: skin tone, age, beard, glasses, pose"
+    """Names of the groups that each person belongs to, to report results by group: {kind: one name per person}.
+
+    The kinds are skin tone, age, beard, glasses and pose (turned is more than half of the range to either side)."""
     def cut(name, edges, names):
-        return [names[i] for i in torch.bucketize(people[name], torch.tensor(edges, device=people.values.device)).tolist()]
+        at = torch.bucketize(people[name].contiguous(), torch.tensor(edges, device=people.values.device))
+        return [names[i] for i in at.tolist()]
     turned = (people["yaw"].abs() > 0.5).long().tolist()
     return {"skin tone": cut("skin_tone", [1 / 3, 2 / 3], ["light", "medium", "dark"]),
             "age": cut("age", [0.4, 0.75], ["young", "middle", "old"]),
