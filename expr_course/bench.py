@@ -227,3 +227,6 @@ def main(argv: list[str] | None = None) -> int:
         return 2
     print(table(reports))
     return 0
+
+# %% ../nbs/07b_bench.ipynb #d5bc4188
+if __name__ == "__main__" and "__file__" in globals(): sys.exit(main())

@@ -1,0 +1,145 @@
+"""The tour in a real browser: open, run all, drag a smile, take it back."""
+import os
+import shutil
+from pathlib import Path
+
+import nbformat
+import pytest
+from lessons import NBS, code_cells, read
+from PIL import Image
+
+BYTES = """image => fetch(image.src).then(r => r.arrayBuffer()).then(b => crypto.subtle.digest('SHA-256', b))
+           .then(d => Array.from(new Uint8Array(d)).map(n => n.toString(16).padStart(2, '0')).join(''))"""
+SAME = "([a, b]) => { const f = %s; return Promise.all([a, b].map(n => f(document.querySelector('img.expr-' + n)))).then(([x, y]) => x === y) }" % BYTES
+
+
+def picture(page, view):
+    """The fingerprint of the bytes that a view shows."""
+    return page.locator(f"img.expr-{view}").first.evaluate(BYTES)
+
+
+def wait_same(page, a, b, same):
+    """Wait until two views show equal (or unequal) bytes."""
+    page.wait_for_function(f"([a, b, want]) => ({SAME})([a, b]).then(is => is === want)", arg=[a, b, same], timeout=60_000)
+
+
+def handle(page, name):
+    """The knob of a slider, in view."""
+    knob = page.locator(".widget-slider", has_text=name).locator(".noUi-handle").first
+    knob.scroll_into_view_if_needed()
+    return knob
+
+
+def readout(page, name):
+    return float(page.locator(".widget-slider", has_text=name).locator(".widget-readout").first.inner_text().replace("−", "-"))
+
+
+def drag(page, name, pixels, steps=25):
+    """Take the knob with the mouse and move it sideways."""
+    box = handle(page, name).bounding_box()
+    x, y = box["x"] + box["width"] / 2, box["y"] + box["height"] / 2
+    page.mouse.move(x, y)
+    page.mouse.down()
+    page.mouse.move(x + pixels, y, steps=steps)
+    page.mouse.up()
+
+
+def shoot(page, name):
+    """A screenshot, kept where EXPR_SHOTS points to."""
+    if os.environ.get("EXPR_SHOTS"): page.screenshot(path=Path(os.environ["EXPR_SHOTS"]) / f"{name}.png")
+
+
+@pytest.fixture
+def tour(jupyterlab, page):
+    """The tour, all cells run, the tool in view."""
+    shutil.copy(NBS / "00_tour.ipynb", jupyterlab.folder)
+    page.set_viewport_size({"width": 1280, "height": 1000})
+    jupyterlab.open(page, "00_tour.ipynb")
+    jupyterlab.run_all(page, count=len(code_cells(read(NBS / "00_tour.ipynb"))))
+    assert page.locator(".jp-RenderedText[data-mime-type='application/vnd.jupyter.stderr'] >> text=Traceback").count() == 0
+    page.locator("img.expr-after").first.scroll_into_view_if_needed()
+    return page
+
+
+@pytest.mark.browser
+@pytest.mark.timeout(400)
+def test_drag_a_smile(tour):
+    page = tour
+    wait_same(page, "before", "after", True)
+    start, truth = picture(page, "after"), picture(page, "truth")
+    shoot(page, "tour-start")
+
+    drag(page, "AU12 ", 60)
+    wait_same(page, "before", "after", False)
+    assert readout(page, "AU12 ") > 0.3 and picture(page, "truth") != truth and picture(page, "before") == start
+    page.get_by_text("ms for the edit").first.wait_for()
+    shoot(page, "tour-smile")
+
+    page.get_by_role("button", name="reset", exact=True).first.click()
+    wait_same(page, "before", "after", True)
+    assert picture(page, "after") == start and readout(page, "AU12 ") == 0
+
+    handle(page, "AU12 ").press("ArrowRight")  # the keyboard works too, one step of 0.05
+    wait_same(page, "before", "after", False)
+    assert readout(page, "AU12 ") == 0.05
+
+    page.get_by_role("button", name="contempt", exact=True).first.click()
+    page.wait_for_function("document.querySelector('.widget-toggle-button.mod-active')?.textContent.includes('right')")
+    page.get_by_role("button", name="another person", exact=True).first.click()
+    page.get_by_text("drawn person 1, neutral").first.wait_for()
+    assert picture(page, "before") != start
+
+
+@pytest.mark.browser
+@pytest.mark.timeout(400)
+def test_own_picture_and_a_bad_one(tour, tmp_path):
+    page = tour
+    Image.effect_mandelbrot((300, 200), (-2, -1, 1, 1), 60).save(tmp_path / "mine.png")
+    (tmp_path / "notes.png").write_text("milk, bread")
+    start = picture(page, "before")
+    chooser = page.locator("input[type=file]").first
+
+    chooser.set_input_files(tmp_path / "notes.png")
+    page.get_by_role("alert").filter(has_text="notes.png").first.wait_for()
+    assert picture(page, "before") == start
+
+    chooser.set_input_files(tmp_path / "mine.png")
+    page.get_by_text("mine.png: its centred square, 200 pixels").first.wait_for()
+    page.wait_for_function("document.querySelectorAll('[role=alert]').length === 0")
+    assert picture(page, "before") != start and not page.locator("img.expr-truth").first.is_visible()
+    drag(page, "AU26 ", 50)
+    wait_same(page, "before", "after", False)
+    shoot(page, "tour-own")
+
+
+SLOW = """
+import time
+from expr_course.sliders import EditorSliders
+class Slow(type(sliders.editor)):
+    edits = 0
+    def edit(self, *args, **more):
+        Slow.edits += 1
+        time.sleep(0.3)
+        return super().edit(*args, **more)
+sliders.editor.__class__ = Slow
+"""
+
+
+@pytest.mark.browser
+@pytest.mark.timeout(400)
+def test_a_slow_editor_shows_the_newest_state(jupyterlab, page):
+    """However far the hand is ahead, the picture ends where the slider ends, and few of the positions are computed."""
+    cells = ["from expr_course.sliders import EditorSliders\nsliders = EditorSliders()", SLOW, "sliders",
+             "from ipywidgets import Button, HTML, HBox\nask, told = Button(description='count'), HTML()\n"
+             "ask.on_click(lambda _: setattr(told, 'value', f'{Slow.edits} edits, {sliders.wish.max():.2f}'))\nHBox([ask, told])"]
+    nb = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(source) for source in cells],
+                                  metadata={"kernelspec": {"name": "python3", "display_name": "python3", "language": "python"}})
+    nbformat.write(nb, jupyterlab.folder / "slow.ipynb")
+    jupyterlab.open(page, "slow.ipynb")
+    jupyterlab.run_all(page, count=len(cells))
+    drag(page, "AU12 ", 70, steps=60)
+    end = readout(page, "AU12 ")
+    page.get_by_role("button", name="count", exact=True).click()
+    page.get_by_text(f"edits, {end:.2f}").wait_for()
+    edits = int(page.get_by_text(" edits, ").inner_text().split()[0])
+    assert 1 <= edits <= 12, f"{edits} edits of 0.3 s for one drag: a queue of old positions was worked through"
