@@ -49,26 +49,32 @@ def shoot(page, name):
     if os.environ.get("EXPR_SHOTS"): page.screenshot(path=Path(os.environ["EXPR_SHOTS"]) / f"{name}.png")
 
 
-@pytest.fixture
-def tour(jupyterlab, page):
-    """The tour, all cells run, the tool in view."""
+def upload(page, path):
+    with page.expect_file_chooser() as chooser: page.get_by_role("button", name="your picture").first.click()
+    chooser.value.set_files(path)
+
+
+@pytest.mark.browser
+@pytest.mark.timeout(600)
+def test_the_tour(jupyterlab, page, tmp_path):
     shutil.copy(NBS / "00_tour.ipynb", jupyterlab.folder)
     page.set_viewport_size({"width": 1280, "height": 1000})
     jupyterlab.open(page, "00_tour.ipynb")
     jupyterlab.run_all(page, count=len(code_cells(read(NBS / "00_tour.ipynb"))))
-    assert page.locator(".jp-RenderedText[data-mime-type='application/vnd.jupyter.stderr'] >> text=Traceback").count() == 0
+    assert page.get_by_text("Traceback (most recent call last)").count() == 0
     page.locator("img.expr-after").first.scroll_into_view_if_needed()
-    return page
+    drag_a_smile(page)
+    own_picture(page, tmp_path)
+    page.set_viewport_size({"width": 900, "height": 1000})
+    page.locator("img.expr-before").first.scroll_into_view_if_needed()
+    assert handle(page, "AU12 ").bounding_box()["x"] < 900
+    shoot(page, "tour-narrow")
 
 
-@pytest.mark.browser
-@pytest.mark.timeout(400)
-def test_drag_a_smile(tour):
-    page = tour
+def drag_a_smile(page):
     wait_same(page, "before", "after", True)
     start, truth = picture(page, "after"), picture(page, "truth")
     shoot(page, "tour-start")
-
     drag(page, "AU12 ", 60)
     wait_same(page, "before", "after", False)
     assert readout(page, "AU12 ") > 0.3 and picture(page, "truth") != truth and picture(page, "before") == start
@@ -90,20 +96,15 @@ def test_drag_a_smile(tour):
     assert picture(page, "before") != start
 
 
-@pytest.mark.browser
-@pytest.mark.timeout(400)
-def test_own_picture_and_a_bad_one(tour, tmp_path):
-    page = tour
+def own_picture(page, tmp_path):
     Image.effect_mandelbrot((300, 200), (-2, -1, 1, 1), 60).save(tmp_path / "mine.png")
     (tmp_path / "notes.png").write_text("milk, bread")
     start = picture(page, "before")
-    chooser = page.locator("input[type=file]").first
-
-    chooser.set_input_files(tmp_path / "notes.png")
+    upload(page, tmp_path / "notes.png")
     page.get_by_role("alert").filter(has_text="notes.png").first.wait_for()
     assert picture(page, "before") == start
 
-    chooser.set_input_files(tmp_path / "mine.png")
+    upload(page, tmp_path / "mine.png")
     page.get_by_text("mine.png: its centred square, 200 pixels").first.wait_for()
     page.wait_for_function("document.querySelectorAll('[role=alert]').length === 0")
     assert picture(page, "before") != start and not page.locator("img.expr-truth").first.is_visible()

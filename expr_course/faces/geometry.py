@@ -130,11 +130,11 @@ def outline(p: SimpleNamespace, U: Tensor, v: Tensor) -> Tensor:
     taper = 1 - 0.02 * up - (0.10 - 0.06 * p.chin_width) * smooth(down)
     return (w / taper) ** 2.4 + up ** 2.7 + jaw - 1
 
-# %% ../../nbs/02b_geometry.ipynb #3062a27f
+# %% ../../nbs/02b_geometry.ipynb #55e09032
 def outline_width(p: SimpleNamespace, v: Tensor) -> Tensor:
     """Half width of the head at height v on resting skin, in head units: there `outline` is 0.
 
-    v lies between skull_top and chin_y; beyond them the width is 0 and its gradient is not finite."""
+    v lies between skull_top and chin_y: there the width reaches 0 with an infinite slope, and beyond them it stays 0."""
     up = ((p.cheekbone - v) / (p.cheekbone - p.skull_top)).clamp(min=0)
     down = ((v - p.cheekbone) / (p.chin_y - p.cheekbone)).clamp(0, 1)
     taper = 1 - 0.02 * up - (0.10 - 0.06 * p.chin_width) * smooth(down)
