@@ -4,6 +4,7 @@ import os
 import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -97,17 +98,17 @@ def test_tasks_exist():
 
 @pytest.mark.timeout(300)
 def test_the_demo_killed_and_resumed_as_a_command(tmp_path):
-    command = [sys.executable, "-m", "expr_course.train", "demo", "--profile", "smoke", "--set", "save_every=5", "--set", "device=cpu", "--out"]
+    command = [sys.executable, "-m", "expr_course.train", "demo", "--profile", "smoke", "--set", "steps=200", "--set", "save_every=5", "--set", "device=cpu", "--out"]
     env = os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": str(HERE.parent)}
     assert subprocess.run([*command, str(tmp_path / "whole")], env=env, capture_output=True, timeout=120).returncode == 0
     process = subprocess.Popen([*command, str(tmp_path / "broken")], env=env, stderr=subprocess.DEVNULL)
     while process.poll() is None and not checkpoints_in(tmp_path / "broken" / "checkpoints"):
-        pass
+        time.sleep(0.01)
     process.send_signal(signal.SIGKILL)
     assert process.wait(30) == -signal.SIGKILL
     done = subprocess.run([*command, str(tmp_path / "broken"), "--resume"], env=env, capture_output=True, text=True, timeout=120)
-    assert done.returncode == 0 and "60 steps" in done.stdout, done.stderr
-    last = "checkpoints/step-000060/weights.safetensors"
+    assert done.returncode == 0 and "200 steps" in done.stdout, done.stderr
+    last = "checkpoints/step-000200/weights.safetensors"
     assert (tmp_path / "whole" / last).read_bytes() == (tmp_path / "broken" / last).read_bytes()
     card = json.loads((tmp_path / "broken" / "card.json").read_text())
-    assert card["steps"] == 60 and card["metrics"]["net/mse"] < 0.2
+    assert card["steps"] == 200 and card["metrics"]["net/mse"] < 0.2
