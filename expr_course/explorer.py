@@ -6,17 +6,14 @@
 __all__ = ['CHOICES', 'TITLES', 'COLUMNS', 'to_png', 'State', 'moved', 'at_rest', 'Views', 'look', 'show_views', 'lab',
            'au_sliders', 'picture_boxes', 'FaceExplorer']
 
-# %% ../nbs/02h_explorer.ipynb #77a2e1de
+# %% ../nbs/02h_explorer.ipynb #77c7d7d3
 import io, random, time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from functools import lru_cache
 from html import escape
 from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
-
 from .action_units import AU_INFO, AUS, N_AUS, REGIONS, au_dict, au_index, check_aus
 from .faces import Identity, render, sample_identities
 from .plots import color_labels, difference, show_images, to_pil
@@ -28,51 +25,45 @@ def to_png(image: Tensor) -> bytes:
     to_pil(image).save(buffer, "PNG", compress_level=1)
     return buffer.getvalue()
 
-# %% ../nbs/02h_explorer.ipynb #b5f623dc
+# %% ../nbs/02h_explorer.ipynb #478a4bec
 class State(NamedTuple):
     "All that the explorer knows: which drawn person (a seed, from 0 on), and their AUs 17×2 in [0, 1] (left, right of the person)"
     number: int = 0
     aus: Tensor = torch.zeros(N_AUS, 2)
 
 CHOICES = {"both sides": (0, 1), "person's left": (0,), "person's right": (1,)}
-
 def moved(state: State, name: str, value: float, side: str = "both sides") -> State:
     "The state after one slider was moved to a value in [0, 1], with the switch at `side` (a key of CHOICES). ValueError for an unknown AU or value"
     aus = state.aus.clone()
     aus[au_index(name), list(CHOICES[side])] = value
     return state._replace(aus=check_aus(aus, name=name))
 
-# %% ../nbs/02h_explorer.ipynb #09865910
+# %% ../nbs/02h_explorer.ipynb #98fd5112
 @lru_cache(maxsize=8)
 def at_rest(number: int, size: int = 128) -> tuple[Identity, Tensor]:
     "Drawn person `number` and their neutral face 3×size×size; the last few are kept. ValueError for a number below 0"
-    if number < 0: raise ValueError(f"people are numbered from 0 on, and there is no number {number}")
     person = sample_identities(1, number)
     with torch.no_grad(): return person, render(person, torch.zeros(1, N_AUS, 2), size).image[0]
 
 class Views(NamedTuple):
-    "What there is to see: face, coloured labels, difference to neutral (each 3×S×S in [-1, 1]), and how long the drawing took"
+    "What there is to see: face, coloured labels, difference to neutral (each 3×S×S in [-1, 1]), and how many milliseconds it took"
     face: Tensor
     labels: Tensor
     change: Tensor
     milliseconds: float
 
-# %% ../nbs/02h_explorer.ipynb #4c5d1fd3
 def look(state: State, size: int = 128) -> Views:
     "Draw a state at size×size pixels. ValueError for a person, AUs or a size that cannot be drawn"
     person, rest = at_rest(state.number, size)
     start = time.perf_counter()
     with torch.no_grad(): drawn = render(person, state.aus[None], size)
-    milliseconds = 1000 * (time.perf_counter() - start)
-    return Views(drawn.image[0], color_labels(drawn.labels)[0], difference(rest, drawn.image)[0], milliseconds)
-
+    return Views(drawn.image[0], color_labels(drawn.labels)[0], difference(rest, drawn.image)[0], 1000 * (time.perf_counter() - start))
 TITLES = {"face": "face", "labels": "labels", "change": "difference to neutral"}
-
 def show_views(views: Views, height: float = 2.0) -> Any:
     "The pictures of `look` side by side, as a static figure"
     return show_images([[getattr(views, name) for name in TITLES]], list(TITLES.values()), height=height)
 
-# %% ../nbs/02h_explorer.ipynb #18a4203d
+# %% ../nbs/02h_explorer.ipynb #8d7ba3be
 def lab() -> Any:
     "The module ipywidgets, or an ImportError that says how to get it"
     try: import ipywidgets
@@ -80,36 +71,33 @@ def lab() -> Any:
     return ipywidgets
 
 COLUMNS = (("brow", "eye"), ("cheek", "nose", "jaw"), ("mouth",))     # regions, by column
-
 def au_sliders(w: Any) -> tuple[dict[str, Any], Any]:
     "A slider for each AU, its description as a tooltip; and a box with them all, in columns by region, that wraps on narrow pages"
     sliders = {name: w.FloatSlider(min=0, max=1, step=0.05, description=f"{name} {info.title}", tooltip=info.description,
-                                   style={"description_width": "160px"}, layout={"width": "98%"}) for name, info in AU_INFO.items()}
+                                   style={"description_width": "176px"}, layout={"width": "98%"}) for name, info in AU_INFO.items()}
     column = lambda regions: [item for region in regions for item in (w.HTML(f"<b>{region}</b>"), *(sliders[name] for name in REGIONS[region]))]
     boxes = [w.VBox(column(regions), layout={"flex": "1 1 320px", "min_width": "320px"}) for regions in COLUMNS]
     return sliders, w.HBox(boxes, layout={"flex_flow": "row wrap", "width": "100%"})
 
-# %% ../nbs/02h_explorer.ipynb #57000263
 def picture_boxes(w: Any) -> tuple[dict[str, Any], Any]:
     "An Image widget for each view, 220×220 pixels on the page whatever it shows; and the row of all, with titles"
     images = {name: w.Image(format="png", layout={"width": "220px", "height": "220px"}) for name in TITLES}
-    boxes = [w.VBox([w.HTML(f"<div style='text-align: center'>{TITLES[name]}</div>"), image], layout={"width": "232px"}) for name, image in images.items()]
-    return images, w.HBox(boxes, layout={"flex_flow": "row wrap"})
+    title = lambda name: w.HTML(f"<div style='text-align: center'>{TITLES[name]}</div>")
+    return images, w.HBox([w.VBox([title(name), images[name]], layout={"width": "232px"}) for name in TITLES], layout={"flex_flow": "row wrap"})
 
-# %% ../nbs/02h_explorer.ipynb #0e28de34
+# %% ../nbs/02h_explorer.ipynb #75dbcf34
 class FaceExplorer:
     """Drag the 17 action units of a drawn person and see face, labels and the difference to neutral.
-
     number: which person, from 0 on. size: 32 to 256 pixels a side. seed: of the button for a random person. `state` holds what is shown, `views` its
     pictures; every callback is a plain method. ImportError without ipywidgets, ValueError for a person or size that cannot be drawn."""
     def __init__(self, number: int = 0, size: int = 128, seed: int = 0):
         w = lab()
         self.size, self.quiet, self.random = size, False, random.Random(seed)
-        self.images, pictures = picture_boxes(w)
-        self.sliders, columns = au_sliders(w)
+        (self.images, pictures), (self.sliders, columns) = picture_boxes(w), au_sliders(w)
         self.number = w.BoundedIntText(min=0, max=2 ** 31 - 1, description="person", layout={"width": "180px"})
-        self.other, self.back = w.Button(description="random person", tooltip="somebody else, the same expression"), w.Button(description="reset", tooltip="all sliders to 0")
-        self.side = w.ToggleButtons(options=list(CHOICES), style={"button_width": "110px"}, tooltips=["the sliders move both sides", "on the right of the picture", "on the left of the picture"])
+        button = lambda text, tip: w.Button(description=text, tooltip=tip, layout={"width": "140px"})
+        self.other, self.back = button("random person", "somebody else, the same expression"), button("reset", "all sliders to 0")
+        self.side = w.ToggleButtons(options=list(CHOICES), style={"button_width": "110px"}, tooltips=["all of the face", "right in the picture", "left in the picture"])
         self.status, self.error = w.HTML(), w.HTML()
         row = w.HBox([self.number, self.other, self.side, self.back], layout={"flex_flow": "row wrap"})
         self.widget = w.VBox([pictures, self.status, self.error, row, columns], layout={"width": "100%"})
@@ -135,48 +123,27 @@ class FaceExplorer:
             self.follow()
             if not isinstance(error, (ValueError, TypeError)): raise
 
-    @contextmanager
-    def silently(self) -> Iterator[None]:
-        "Inside, widgets may be set and no method is called"
-        self.quiet = True
-        try: yield
-        finally: self.quiet = False
-
-    def drag(self, name: str, value: float) -> None:
-        "A slider was moved"
-        self.go(moved(self.state, name, value, self.side.value))
-
-    def choose(self, number: int) -> None:
-        "Person `number`, with the expression that is shown now"
-        self.go(self.state._replace(number=number))
-
-    def another(self) -> None:
-        "A random person, the same expression"
-        self.choose(self.random.randrange(10_000))
-
-    def reset(self) -> None:
-        "The same person, neutral"
-        self.go(State(self.state.number))
-
+    def drag(self, name: str, value: float) -> None: self.go(moved(self.state, name, value, self.side.value))     # a slider
+    def choose(self, number: int) -> None: self.go(self.state._replace(number=number))     # somebody else, the same expression
+    def another(self) -> None: self.choose(self.random.randrange(10_000))
+    def reset(self) -> None: self.go(State(self.state.number))     # the same person, neutral
     def go(self, state: State) -> None:
         "Draw a state once, and if that works adopt it: pictures, numbers and sliders follow"
         self.views = look(state, self.size)
         self.state = state
         for name, image in self.images.items(): image.value = to_png(getattr(self.views, name))
-        shown = ", ".join(f"{name} {value:g}" for name, value in au_dict(state.aus).items())
-        self.status.value = escape(f"{self.views.milliseconds:.0f} ms · person {state.number} · {shown or 'neutral'}")
+        shown = ", ".join(f"{name} {value:g}" for name, value in au_dict(state.aus).items()) or "neutral"
+        self.status.value = f"{self.views.milliseconds:.0f} ms · person {state.number} · {shown}"
         self.follow()
 
     def follow(self) -> None:
-        "Set the person's number and the sliders (the mean of the sides they stand for) to the state, and draw nothing"
-        with self.silently():
+        "Set the person's number and the sliders (the mean of the sides they stand for) to the state, silently"
+        self.quiet = True
+        try:
             self.number.value = self.state.number
             for name, slider in self.sliders.items():
-                value = self.state.aus[au_index(name), list(CHOICES[self.side.value])].mean().item()
-                if abs(slider.value - value) > 1e-3: slider.value = round(value, 3)
-
-    def figure(self) -> Any:
-        "What is shown now, as a static figure"
-        return show_views(self.views)
-
+                value = round(self.state.aus[au_index(name), list(CHOICES[self.side.value])].mean().item(), 3)
+                if abs(slider.value - value) > 1e-3: slider.value = value
+        finally: self.quiet = False
+    def figure(self) -> Any: return show_views(self.views)     # static
     def _repr_mimebundle_(self, **kwargs: Any) -> Any: return self.widget._repr_mimebundle_(**kwargs)

@@ -151,12 +151,9 @@ def arrange(w: Any, c: SimpleNamespace, pictures: Any, sliders: Any) -> Any:
     tool.add_class("expr-tool")
     return tool
 
-# %% ../nbs/11d_sliders.ipynb #2108ccf7
-class EditorSliders:
-    """A small editor with sliders: AUs, emotions, sides, intensity; drawn people and a picture of your own; before, after, difference, truth.
-
-    image: anything that `open_image` reads; None: a drawn person. editor: an ExpressionEditor; None: the bundled one. Its callbacks are plain methods;
-    `views` holds what is shown, `wish` the relative AUs 17×2 (left, right) before the intensity. ImportError without ipywidgets."""
+# %% ../nbs/11d_sliders.ipynb #fe8ad066
+class _Shell:
+    "What every such tool needs: an editor, a subject, a wish; widgets that show what is true; calls whose errors stay"
     def __init__(self, image: Any = None, editor: ExpressionEditor | None = None, size: int = 128):
         w = lab()
         self.editor, self.size = editor or ExpressionEditor.from_pretrained(), size
@@ -170,15 +167,12 @@ class EditorSliders:
         self.connect()
         self.update()
 
-    def connect(self) -> None:
-        "Which widget calls which method"
-        c, on_click = self.c, lambda button, action, *args: button.on_click(lambda _: self.safely(action, *args))
-        for name, widget in self.sliders.items(): widget.observe(lambda change, name=name: self.safely(self.drag, name, change["new"]), "value")
-        for name, button in c.emotions.items(): on_click(button, self.feel, name)
-        for button, action in ((c.reset, self.reset), (c.person, self.another_person), (c.expression, self.another_expression)): on_click(button, action)
-        c.intensity.observe(lambda _: self.safely(self.update), "value")
-        c.side.observe(lambda _: self.safely(self.set_sliders), "value")
-        c.upload.observe(lambda change: self.safely(self.take, change["new"]), "value")
+    @contextmanager
+    def silently(self) -> Iterator[None]:
+        "Inside, widgets may be set and no method is called"
+        self.quiet = True
+        try: yield
+        finally: self.quiet = False
 
     def safely(self, action: Any, *args: Any) -> None:
         "Call a method; an error becomes a red sentence in the widget and stays until something works. An unexpected one is raised as well"
@@ -190,13 +184,6 @@ class EditorSliders:
             self.c.error.value = f"<div role='alert' style='color: #b00020'><b>{type(error).__name__}:</b> {escape(str(error))}</div>"
             if not isinstance(error, (ValueError, TypeError, OSError)): raise
 
-    @contextmanager
-    def silently(self) -> Iterator[None]:
-        "Inside, widgets may be set and no method is called"
-        self.quiet = True
-        try: yield
-        finally: self.quiet = False
-
     def sides(self) -> list[int]:
         "The columns of the wish that the sliders move now"
         return [[0, 1], [0], [1]][SIDES.index(self.c.side.value)]
@@ -205,6 +192,38 @@ class EditorSliders:
         "Move the sliders to where the wish is, on the chosen sides, without computing anything"
         with self.silently():
             for row, widget in enumerate(self.sliders.values()): widget.value = round(self.wish[row, self.sides()].mean().item(), 2)
+
+    def update(self) -> None:
+        "Compute what is true now, once, and show it; pictures that did not change are not sent again"
+        self.views = v = look(self.editor, self.subject, self.wish, self.c.intensity.value)
+        for name, image in self.images.items():
+            picture = getattr(v, name)
+            self.boxes[name].layout.display = "none" if picture is None else ""
+            data = b"" if picture is None else to_png(picture)
+            if data and image.value != data: image.value = data
+        self.c.status.value = escape(" · ".join((f"{v.milliseconds:.0f} ms for the edit", *v.remarks)))
+
+    def figure(self) -> Any:
+        "What is shown now, as a static figure"
+        return show_views(self.views)
+
+    def _repr_mimebundle_(self, **kwargs: Any) -> Any: return self.widget._repr_mimebundle_(**kwargs)
+
+# %% ../nbs/11d_sliders.ipynb #7daf8b52
+class EditorSliders(_Shell):
+    """A small editor with sliders: AUs, emotions, sides, intensity; drawn people and a picture of your own; before, after, difference, truth.
+
+    image: anything that `open_image` reads; None: a drawn person. editor: an ExpressionEditor; None: the bundled one. Its callbacks are plain methods;
+    `views` holds what is shown, `wish` the relative AUs 17×2 (left, right) before the intensity. ImportError without ipywidgets."""
+    def connect(self) -> None:
+        "Which widget calls which method"
+        c, on_click = self.c, lambda button, action, *args: button.on_click(lambda _: self.safely(action, *args))
+        for name, widget in self.sliders.items(): widget.observe(lambda change, name=name: self.safely(self.drag, name, change["new"]), "value")
+        for name, button in c.emotions.items(): on_click(button, self.feel, name)
+        for button, action in ((c.reset, self.reset), (c.person, self.another_person), (c.expression, self.another_expression)): on_click(button, action)
+        c.intensity.observe(lambda _: self.safely(self.update), "value")
+        c.side.observe(lambda _: self.safely(self.set_sliders), "value")
+        c.upload.observe(lambda change: self.safely(self.take, change["new"]), "value")
 
     def drag(self, name: str, value: float) -> None:
         "A slider was moved"
@@ -245,19 +264,3 @@ class EditorSliders:
         with self.silently(): self.c.upload.value = ()     # so that the same file can be chosen again
         self.subject = uploaded(files[0]["name"], bytes(files[0]["content"]))
         self.update()
-
-    def update(self) -> None:
-        "Compute what is true now, once, and show it; pictures that did not change are not sent again"
-        self.views = v = look(self.editor, self.subject, self.wish, self.c.intensity.value)
-        for name, image in self.images.items():
-            picture = getattr(v, name)
-            self.boxes[name].layout.display = "none" if picture is None else ""
-            data = b"" if picture is None else to_png(picture)
-            if data and image.value != data: image.value = data
-        self.c.status.value = escape(" · ".join((f"{v.milliseconds:.0f} ms for the edit", *v.remarks)))
-
-    def figure(self) -> Any:
-        "What is shown now, as a static figure"
-        return show_views(self.views)
-
-    def _repr_mimebundle_(self, **kwargs: Any) -> Any: return self.widget._repr_mimebundle_(**kwargs)

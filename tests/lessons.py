@@ -6,6 +6,8 @@
     python tests/lessons.py --map                write the table of lessons into README.md and nbs/index.ipynb (make map)
 """
 import ast
+import base64
+import io
 import os
 import re
 import shutil
@@ -15,6 +17,7 @@ import time
 from pathlib import Path
 
 import nbformat
+from PIL import Image
 
 ROOT = Path(__file__).resolve().parent.parent
 NBS = ROOT / "nbs"
@@ -78,7 +81,7 @@ def owners():
 def module_file(module):
     """The file of an exported module."""
     plain = PACKAGE.joinpath(*module.split("."))
-    return plain / "__init__.py" if plain.is_dir() else plain.with_suffix(".py")
+    return plain / "__init__.py" if (plain / "__init__.py").is_file() else plain.with_suffix(".py")
 
 
 # --- the table of lessons ----------------------------------------------------------------------------------------
@@ -173,9 +176,24 @@ def clean(nb):
         for output in cell.outputs:
             if "execution_count" in output:
                 output["execution_count"] = None
+            if "image/png" in output.get("data", {}):
+                output["data"]["image/png"] = lighten(output["data"]["image/png"])
     for key in ("widgets", "language_info"):
         nb.metadata.pop(key, None)
     return nb
+
+
+def lighten(png):
+    """A picture, as base64, with 256 colours where that is clearly smaller: a checkout should not cost megabytes of shading."""
+    data = base64.b64decode(png)
+    if len(data) < 30_000:
+        return png
+    picture, small = Image.open(io.BytesIO(data)), io.BytesIO()
+    if picture.mode != "P":
+        picture.convert("RGB").quantize(256, method=Image.Quantize.MEDIANCUT, dither=Image.Dither.FLOYDSTEINBERG).save(small, "PNG", optimize=True)
+        if small.tell() < 0.8 * len(data):
+            return base64.b64encode(small.getvalue()).decode()
+    return png
 
 
 def is_noise(output):

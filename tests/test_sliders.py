@@ -87,12 +87,12 @@ def test_uploads_refused(data, message):
 
 
 def test_look(editor):
-    subject, wish = drawn(0, 3, size=48), au_vector({"AU12": 0.9, "AU45": -0.5}, relative=True)
+    subject, wish = drawn(0, 3, size=48), au_vector({"AU12": 1.0, "AU45": -0.5}, relative=True)
     views = look(editor, subject, wish, 1.25)
     target, _ = apply_relative(subject.aus[None], wish[None], 1.25)
     assert torch.equal(views.truth, render(subject.person, target, 48).image[0]) and torch.equal(views.before, subject.face)
     assert torch.equal(views.after, editor.edit(subject.face, wish, intensity=1.25)) and views.milliseconds > 0
-    assert any("clipped" in r and r.endswith(": AU12") for r in views.remarks) and any("alignment" in r for r in views.remarks)
+    assert any("clipped" in r and "AU12" in r.split(": ")[1] for r in views.remarks) and any("alignment" in r for r in views.remarks)
     still = look(editor, subject, torch.zeros(17, 2))
     assert torch.equal(still.after, still.before) and torch.equal(still.truth, still.before) and not any("alignment" in r for r in still.remarks)
 
