@@ -7,28 +7,22 @@ __all__ = ['Schedule', 'SCHEDULES', 'System', 'constant', 'linear_decay', 'cosin
            'check_finite', 'check_phase', 'to_device', 'make_accelerator', 'share_start', 'share_gradients',
            'FunctionSource', 'Learner']
 
-# %% ../nbs/05b_learner.ipynb #acc7f7b1
+# %% ../nbs/05b_learner.ipynb #3a3e0bcb
 import contextlib, math, time
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
-
-# %% ../nbs/05b_learner.ipynb #8b433345
 import torch
 from accelerate import Accelerator
 from accelerate.state import AcceleratorState
 from accelerate.utils import broadcast
 from torch import Tensor, nn
 from torch.optim import Optimizer
-
-# %% ../nbs/05b_learner.ipynb #d9c16077
 from .device import pick_device
 
-# %% ../nbs/05b_learner.ipynb #f7ba925c
+# %% ../nbs/05b_learner.ipynb #d7c14b5c
 class System(nn.Module):
-    """What is trained: networks, their optimisers and their losses. Subclass it.
-
-    `Learner` calls `optimizers()` once and `phases(batch, step)` at every step."""
+    "What is trained: networks, optimisers, losses. `Learner` calls `optimizers()` once and `phases(batch, step)` at every step."
     def __init__(self) -> None:
         super().__init__()
         self.reported: dict[str, Tensor] = {}

@@ -6,7 +6,7 @@
 __all__ = ['BUILDERS', 'WEIGHTS', 'builder', 'fingerprint', 'save_network', 'read_weights', 'load_network', 'read_card',
            'describe']
 
-# %% ../nbs/11a_weights.ipynb #b7541a89
+# %% ../nbs/11a_weights.ipynb #da4828b1
 import hashlib, importlib, json, os, warnings
 from importlib.resources import files
 from pathlib import Path
@@ -16,6 +16,7 @@ import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor, nn
+from torch.overrides import TorchFunctionMode
 
 from .faces import VERSION
 
@@ -71,14 +72,19 @@ def read_weights(path: str | Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
         raise ValueError(f"{path} is damaged: its numbers are not those that were stored (the fingerprint differs). Fetch or train it again")
     return tensors, about
 
-# %% ../nbs/11a_weights.ipynb #1d74005e
+# %% ../nbs/11a_weights.ipynb #e0d50db5
+class _Shapes(TorchFunctionMode):
+    "With the device `meta`: a network's shapes, without memory, and without the work of filling it with random numbers"
+    def __torch_function__(self, function, types, args=(), kwargs=None):
+        return kwargs["tensor"] if function is nn.init.normal_ else function(*args, **(kwargs or {}))
+
 def load_network(path: str | Path) -> tuple[nn.Module, dict[str, Any]]:
     """Build the network a file describes and fill it, float32, in eval mode: (network, description).
 
     Weights trained on faces of another version load with a warning. ValueError where weights and network do not fit."""
     tensors, about = read_weights(path)
     try:
-        with torch.device("meta"): network = builder(about["network"])(**about["config"])
+        with torch.device("meta"), _Shapes(): network = builder(about["network"])(**about["config"])
         network.load_state_dict({k: v.float() if v.is_floating_point() else v for k, v in tensors.items()}, assign=True)
     except (RuntimeError, TypeError, ValueError) as error:
         raise ValueError(f"the weights in {path} do not fit the network that they describe ({str(error)[:300]}): train or fetch them again") from error
@@ -99,13 +105,14 @@ def read_card(folder: str | Path) -> dict[str, Any]:
     if not isinstance(card, dict): raise ValueError(f"{path} is no card but {type(card).__name__}: fetch it again")
     return card
 
-# %% ../nbs/11a_weights.ipynb #3698175a
+# %% ../nbs/11a_weights.ipynb #76d70331
 def describe(card: dict[str, Any]) -> str:
     "A card in a few lines of plain text. What the card does not say is left out."
-    recipe, versions = card.get("recipe") or {}, card.get("versions") or {}
+    recipe, versions, metrics = (card.get(key) or {} for key in ("recipe", "versions", "metrics"))
+    measured = {k: v for k, v in metrics.items() if k.startswith("val/")} or metrics
     lines = [f"recipe {recipe.get('recipe', '?')}, profile {recipe.get('profile', '?')}, seed {card.get('seed', '?')}"]
     if "data" in card: lines.append(f"data: {card['data']}")
     if "steps" in card: lines.append(f"training: {card['steps']:,} steps, {card.get('seconds', 0) / 60:.0f} minutes on {card.get('device', '?')}")
-    if card.get("metrics"): lines.append("at the end: " + ", ".join(f"{k} {v:.3g}" for k, v in card["metrics"].items() if isinstance(v, (int, float))))
+    if measured: lines.append("at the end: " + ", ".join(f"{k} {v:.3g}" for k, v in measured.items() if isinstance(v, (int, float))))
     if versions: lines.append("made with " + ", ".join(f"{k} {v}" for k, v in versions.items()))
     return "\n".join(lines)

@@ -162,7 +162,7 @@ def skin(c: Canvas, s: Scene) -> None:
     creased = 1 - 0.36 * s.furrow.clamp(max=1.25)[:, None] * rgb(0.80, 1.0, 1.0, s.u)
     c.paint(s.face, tone * s.light[:, None] * creased + 0.10 * (s.shine * (1 - hidden))[:, None], SKIN)
 
-# %% ../../nbs/02g_layers.ipynb #aa605f1e
+# %% ../../nbs/02g_layers.ipynb #0f920efc
 @within(lambda p: (p.eye_y - 0.03, p.eye_y + p.nose_length + 0.05, p.nose_width + 0.03))
 def nose(c: Canvas, s: Scene) -> None:
     "The class of the nose, its nostrils, and the line under its tip, which AU09 and AU10 lift"
@@ -172,7 +172,7 @@ def nose(c: Canvas, s: Scene) -> None:
     base = nose_base(p, s.a, U)
     c.mark(coverage(torch.maximum(torch.maximum(U - half, v - base), p.eye_y + 0.02 - v)) * s.face, NOSE)
     hole = ((U - 0.46 * p.nose_width) / (0.30 * p.nose_width)) ** 2 + ((v - base + 0.022) / (0.020 * p.nostril)) ** 2 - 1
-    c.paint(0.75 * coverage(hole), s.skin * 0.28)
+    c.paint(0.75 * coverage(hole) * (U < p.nose_width), s.skin * 0.28)
     c.paint(0.22 * inside((v - base).abs() - 0.014, s.px) * (U < p.nose_width), s.skin * 0.45)
 
 # %% ../../nbs/02g_layers.ipynb #b51595cd
