@@ -1,20 +1,30 @@
 """Lesson 02c: pose and parallax, the canonical frame, landmarks, and the regions of the action units."""
+import os
+
 import pytest
 import torch
+import torch.nn.functional as F
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from PIL import Image, ImageDraw
+from torchvision.transforms.functional import pil_to_tensor
 
 from expr_course.action_units import AUS, au_index, au_vector, sample_aus
 from expr_course.faces import LABELS, render
 from expr_course.faces.frame import (AU_REGION, FRAME, MAX_ROLL, MAX_YAW, frame_of, from_image, landmarks, region_mask, rotate, to_image)
-from expr_course.faces.geometry import depth, jaw_skin, params
+from expr_course.faces.geometry import AUMaps, depth, jaw_skin, params
 from expr_course.faces.identity import mirror, repeat, replace, sample_identities
 
 seeds = st.integers(0, 2**40)
 STRAIGHT = dict(yaw=0.0, pitch=0.0, roll=0.0, shift_x=0.0, shift_y=0.0, zoom=0.0)
-BARE = dict(glasses=-1.0, hat=-1.0, hair_style=0.0)
+BARE = dict(glasses=-1.0, hat=-1.0, hair_style=0.0, earring=-1.0)
 MIRROR = [*range(16, -1, -1), *range(26, 16, -1), 27, 28, 29, 30, 35, 34, 33, 32, 31, 45, 44, 43, 42, 47, 46, 39, 38, 37, 36, 41, 40,
           54, 53, 52, 51, 50, 49, 48, 59, 58, 57, 56, 55, 64, 63, 62, 61, 60, 67, 66, 65]     # iBUG's points in a mirror
+
+
+def tries(quick):
+    """How many examples: few in `make test`, many in `make soak`."""
+    return settings(max_examples=200 if os.environ.get("EXPR_SOAK") == "1" else quick)
 
 
 def points_of(people, aus=None, size=128):
@@ -24,8 +34,8 @@ def points_of(people, aus=None, size=128):
 
 # ---- to and fro ----
 
-@given(seeds, st.integers(32, 160))
-@settings(max_examples=10)
+@given(seeds, st.integers(32, 96))
+@tries(4)
 def test_there_and_back(seed, size):
     p = params(sample_identities(3, seed))
     q, grid = frame_of(p), torch.arange(size)
@@ -38,7 +48,7 @@ def test_there_and_back(seed, size):
 
 
 @given(seeds)
-@settings(max_examples=10)
+@tries(4)
 def test_back_and_there(seed):
     """A place on the smooth part of the face is found again by the pixel that shows it."""
     people = replace(sample_identities(2, seed), shift_x=0.0, shift_y=0.0)
@@ -78,7 +88,7 @@ def test_pixel_centres_are_whole_numbers():
 # ---- the frame ----
 
 @given(seeds)
-@settings(max_examples=15)
+@tries(8)
 def test_frame_rule(seed):
     people = replace(sample_identities(4, seed), shift_x=0.0, shift_y=0.0, zoom=0.0, roll=0.0)
     p, size = params(people), 128
@@ -110,36 +120,32 @@ def test_pose_stays_small():
 
 # ---- landmarks ----
 
-def hull_share(points, labels, wanted):
-    """Share of the pixels labelled so that lie within one pixel of the convex hull of K×2 points."""
-    centre = points.mean(0)
-    order = torch.atan2(*(points - centre).flip(1).unbind(1)).argsort()
-    ring = points[order]
-    edge = ring.roll(-1, 0) - ring
-    y, x = torch.isin(labels, torch.tensor(wanted)).nonzero().float().unbind(1)
-    away = torch.stack([(edge[k, 1] * (x - ring[k, 0]) - edge[k, 0] * (y - ring[k, 1])) / edge[k].norm().clamp(min=1e-6) for k in range(len(ring))])
-    return (away.amax(0) < 1.0).float().mean().item()
+LANDMARKED = [(range(36, 42), ("r_eye",)), (range(42, 48), ("l_eye",)), (range(48, 60), ("mouth", "u_lip", "l_lip")), (range(60, 68), ("mouth",))]
 
 
-LANDMARKED = [(slice(36, 42), ("r_eye",)), (slice(42, 48), ("l_eye",)), (slice(48, 60), ("mouth", "u_lip", "l_lip")), (slice(60, 68), ("mouth",))]
+def polygon(points, size):
+    """The inside of a polygon and one pixel around it: bool size×size."""
+    picture = Image.new("L", (size, size))
+    ImageDraw.Draw(picture).polygon([tuple(point) for point in points.tolist()], fill=255, outline=255)
+    return F.max_pool2d((pil_to_tensor(picture) > 127).float(), 3, 1, 1)[0] > 0
 
 
 @given(seeds)
-@settings(max_examples=5)
+@tries(3)
 def test_landmarks_enclose_their_labels(seed):
-    people = replace(sample_identities(4, seed), **BARE)
-    aus = sample_aus(4, seed)
-    aus[:, au_index("AU45")] = 0
-    sample = render(people, aus, 128)
+    people, aus, size = replace(sample_identities(4, seed), **BARE), sample_aus(4, seed), 96
+    sample = render(people, aus, size)
     for which, names in LANDMARKED:
-        wanted = [LABELS.index(name) for name in names]
+        here = torch.isin(sample.labels, torch.tensor([LABELS.index(name) for name in names]))
         for k in range(4):
-            if torch.isin(sample.labels[k], torch.tensor(wanted)).sum() > 12:
-                assert hull_share(sample.landmarks[k, which], sample.labels[k], wanted) > 0.9, (names, k)
+            ring = polygon(sample.landmarks[k, list(which)], size)
+            if here[k].sum() > 12:
+                assert (here[k] & ring).sum() > 0.9 * here[k].sum(), (names, k)
+                assert here[k].sum() > 0.4 * ring.sum(), (names, k)
 
 
 @given(seeds)
-@settings(max_examples=5)
+@tries(3)
 def test_single_landmarks_lie_on_their_labels(seed):
     people = replace(sample_identities(4, seed), **BARE, beard=-1.0)
     sample = render(people, torch.zeros(4, 17), 128)
@@ -158,7 +164,7 @@ def test_single_landmarks_lie_on_their_labels(seed):
 
 
 @given(seeds)
-@settings(max_examples=10)
+@tries(4)
 def test_mirrored_people_have_mirrored_landmarks(seed):
     people, aus, size = sample_identities(3, seed), sample_aus(3, seed, asymmetry=0.5), 96
     seen, flipped = points_of(mirror(people), aus.flip(-1), size), points_of(people, aus, size)[:, MIRROR]
@@ -168,7 +174,7 @@ def test_mirrored_people_have_mirrored_landmarks(seed):
 
 @pytest.mark.parametrize("name, point, axis, least", [
     ("AU01", 21, 1, -2), ("AU02", 18, 1, -2), ("AU04", 20, 1, 1.5), ("AU05", 37, 1, -1), ("AU06", 41, 1, -0.3), ("AU07", 40, 1, -0.4), ("AU45", 38, 1, 2),
-    ("AU09", 32, 1, -0.5), ("AU10", 51, 1, -1.5), ("AU12", 54, 1, -3), ("AU12", 48, 0, -2), ("AU14", 54, 0, -0.5), ("AU15", 54, 1, 3), ("AU17", 57, 1, -1),
+    ("AU09", 32, 1, -0.5), ("AU10", 51, 1, -1.5), ("AU12", 54, 1, -3), ("AU12", 48, 0, -2), ("AU14", 54, 0, -0.5), ("AU15", 54, 1, 3), ("AU17", 57, 1, -0.5),
     ("AU20", 54, 0, 2), ("AU23", 54, 0, -1.5), ("AU25", 66, 1, 1), ("AU26", 8, 1, 4), ("AU26", 57, 1, 3)])
 def test_landmarks_act(name, point, axis, least):
     people = replace(sample_identities(5, seed=6), **STRAIGHT)
@@ -184,7 +190,6 @@ def test_jaw_points_sit_on_moved_skin():
     q = frame_of(straight)
     marks = landmarks(straight, q, aus, 128)
     v = (((marks[:, :17, 1:] + 0.5) * 2 / 128 - 1) * q.scale + q.y)
-    from expr_course.faces.geometry import AUMaps
     back = jaw_skin(straight, AUMaps(aus, torch.ones(3, 1, 1)), v)
     shares = (back - p.eye_y) / (p.chin_y - p.eye_y)
     assert (shares[:, :8] - torch.tensor((0.0, 0.22, 0.42, 0.60, 0.75, 0.86, 0.94, 0.985))[None, :, None]).abs().max() < 1e-3
@@ -192,7 +197,7 @@ def test_jaw_points_sit_on_moved_skin():
 
 
 @given(seeds)
-@settings(max_examples=10)
+@tries(4)
 def test_gradients_of_landmarks_are_finite(seed):
     people = sample_identities(2, seed)
     aus = sample_aus(2, seed).requires_grad_()
@@ -217,15 +222,15 @@ def changed(people, base, row, sides, size):
 
 
 @pytest.mark.parametrize("name", AUS)
-@given(seed=seeds, size=st.sampled_from((64, 80, 96)), sides=st.sampled_from(([0, 1], [0], [1])), company=st.sampled_from(("neutral", "plausible", "all")))
-@settings(max_examples=3)
-def test_nothing_changes_outside_the_region(name, seed, size, sides, company):
-    people = sample_identities(4, seed)
-    base = {"neutral": torch.zeros(4, 17, 2), "plausible": sample_aus(4, seed),
-            "all": torch.rand(4, 17, 2, generator=torch.Generator().manual_seed(seed)).round()}[company]
+@given(seed=seeds, sides=st.sampled_from(([0, 1], [0], [1])), company=st.sampled_from(("neutral", "plausible", "all")))
+@tries(2)
+def test_nothing_changes_outside_the_region(name, seed, sides, company):
+    people, size = sample_identities(3, seed), 80 if name in ("AU09", "AU10") else 64
+    base = {"neutral": torch.zeros(3, 17, 2), "plausible": sample_aus(3, seed),
+            "all": torch.rand(3, 17, 2, generator=torch.Generator().manual_seed(seed)).round()}[company]
     change = changed(people, base, au_index(name), sides, size)
     mask = region_mask(people, name, size, side=sides[0] if len(sides) == 1 else None)
-    assert mask.shape == (4, 1, size, size) and mask.dtype == torch.float32 and set(mask.unique().tolist()) <= {0.0, 1.0}
+    assert mask.shape == (3, 1, size, size) and mask.dtype == torch.float32 and set(mask.unique().tolist()) <= {0.0, 1.0}
     assert not (change & (mask[:, 0] == 0)).any()
     assert change.any() or company != "neutral"
 
@@ -234,7 +239,7 @@ def test_regions_are_small_and_turn_with_the_head():
     people = replace(repeat(sample_identities(1, seed=8), 2), yaw=torch.tensor([-1.0, 1.0]))
     for name in AUS:
         mask = region_mask(people, name, 64)
-        assert mask.mean() < (0.5 if name == "AU26" else 0.32), name
+        assert mask.mean() < (0.5 if name == "AU26" else 0.36), name
         assert not torch.equal(mask[0], mask[1])
 
 

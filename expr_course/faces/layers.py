@@ -10,13 +10,14 @@ __all__ = ['LABELS', 'SKIN', 'NOSE', 'EYE_G', 'L_EYE', 'R_EYE', 'L_BROW', 'R_BRO
            'eyes', 'lids', 'brows', 'mouth', 'mouth_corners', 'rim', 'lenses', 'glasses', 'hat', 'paint_layer',
            'paint_layers']
 
-# %% ../../nbs/02g_layers.ipynb #72c50b6e
+# %% ../../nbs/02g_layers.ipynb #7e403c63
 from collections.abc import Callable
 from types import SimpleNamespace
 
 import torch
 from torch import Tensor
 
+# %% ../../nbs/02g_layers.ipynb #ac31a465
 from .geometry import brow_curve, bump, eye_curves, nose_base, ridge, smooth, window
 from .painter import Canvas, blank, coverage, hsv, inside, iris_color, lip_color, rgb
 from .relief import stripes
