@@ -47,14 +47,14 @@ def draw(people: Identity, aus: Tensor, size: int) -> tuple[Tensor, Tensor]:
     warm = 1 + 0.05 * s.p.light_warm[:, None] * rgb(1, 0, -1, aus)
     return (canvas.image * warm).clamp(0, 1) * 2 - 1, canvas.labels.long()
 
-# %% ../../nbs/02h_drawing.ipynb #00590af4
+# %% ../../nbs/02h_drawing.ipynb #ce15d842
 PIXELS = 2 ** 17     # drawn at once on a CPU, so that maps fit its cache; on a GPU, everything at once
 
 def _checked(identities: Identity, aus: Tensor, size: int) -> Tensor:
     "The AUs as N×17×2 on the people's device, or an error that says what is wrong"
     if not isinstance(identities, Identity):
         raise TypeError(f"render draws people (an Identity, from sample_identities) and got a {type(identities).__name__}")
-    if isinstance(size, bool) or size != int(size) or not 32 <= size <= 256:
+    if isinstance(size, bool) or not 32 <= size <= 256 or size != int(size):
         raise ValueError(f"render draws 32 to 256 pixels a side and was asked for {size}: draw at 256 and enlarge, or at 32 and shrink")
     aus = check_aus(aus)
     if aus.ndim != 3 or len(aus) != len(identities) or not len(aus):

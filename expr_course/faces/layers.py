@@ -10,10 +10,9 @@ __all__ = ['LABELS', 'SKIN', 'NOSE', 'EYE_G', 'L_EYE', 'R_EYE', 'L_BROW', 'R_BRO
            'eyes', 'lids', 'brows', 'mouth', 'mouth_corners', 'rim', 'lenses', 'glasses', 'hat', 'paint_layer',
            'paint_layers']
 
-# %% ../../nbs/02g_layers.ipynb #7e403c63
+# %% ../../nbs/02g_layers.ipynb #34170acb
 from collections.abc import Callable
 from types import SimpleNamespace
-
 import torch
 from torch import Tensor
 
