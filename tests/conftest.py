@@ -76,6 +76,9 @@ def page():
         browser.close()
 
 
+PROMPTS = "[...document.querySelectorAll('.jp-CodeCell .jp-InputPrompt')].map(prompt => prompt.textContent)"
+
+
 @dataclass
 class Lab:
     """A running JupyterLab. folder: what it serves; put notebooks there."""
@@ -92,11 +95,18 @@ class Lab:
 
     def run_all(self, page, count=None):
         """Run all cells and wait until the kernel is idle again. count: of code cells, waits until that many were run."""
-        page.get_by_role("menuitem", name="Run", exact=True).click()
-        page.get_by_role("menuitem", name="Run All Cells", exact=True).click()
+        started = "document.querySelector('.jp-Notebook-ExecutionIndicator')?.dataset.status === 'busy' || (%s).some(text => /[*\\d]/.test(text))" % PROMPTS
+        for _ in range(10):  # a click that comes before the notebook listens does nothing
+            page.get_by_role("menuitem", name="Run", exact=True).click()
+            page.get_by_role("menuitem", name="Run All Cells", exact=True).click()
+            try:
+                page.wait_for_function(started, timeout=5_000)
+                break
+            except Exception as error:
+                if type(error).__name__ != "TimeoutError":
+                    raise
         if count:
-            page.wait_for_function("count => [...document.querySelectorAll('.jp-CodeCell .jp-InputPrompt')]"
-                                   ".filter(prompt => /\\d/.test(prompt.textContent)).length >= count", arg=count, timeout=120_000)
+            page.wait_for_function("count => (%s).filter(text => /\\d/.test(text)).length >= count" % PROMPTS, arg=count, timeout=120_000)
         page.locator(".jp-Notebook-ExecutionIndicator[data-status=idle]").first.wait_for(state="attached", timeout=120_000)
 
 

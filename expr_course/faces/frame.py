@@ -132,14 +132,13 @@ AU_REGION = dict(       # where an action unit may change the picture: |u| from 
     AU20=(0.00, 0.54, 0.29, 1.00), AU23=(0.00, 0.51, 0.29, 0.99), AU25=(0.00, 0.37, 0.34, 1.01),
     AU26=(0.00, 0.92, 0.28, 1.55), AU45=(0.09, 0.44, -0.20, 0.08))
 
-# %% ../../nbs/02c_frame.ipynb #85afb805
+# %% ../../nbs/02c_frame.ipynb #cc809c1f
 def region_mask(identity: Identity, au: str, size: int = 128, side: int | None = None, margin: float = 2.0) -> Tensor:
     """Where an action unit may change the picture: N×1×size×size float, 1 within its region and `margin` pixels around it, else 0.
 
-    Outside the mask the picture does not change at all, whatever else the face does (in pictures of 80 pixels and more; in smaller ones
-    the nostrils' aliasing may leave a faint dot outside for AU09 and AU10). au: "AU12", or one side by name, "AU12L"; side: 0 for the
-    person's left only, 1 for the right, None for what the name says; margin: pixels, at least 0 (a part of a pixel counts as a whole one;
-    2 covers anti-aliasing and shading). Raises ValueError for an unknown AU, side or margin."""
+    Outside the mask neither picture nor labels change at all, whatever else the face does. au: "AU12", or one side by name, "AU12L";
+    side: 0 for the person's left only, 1 for the right, None for what the name says; margin: pixels, at least 0 (a part of a pixel
+    counts as a whole one; 2 covers anti-aliasing and shading). Raises ValueError for an unknown AU, side or margin."""
     row, sides = parse_au(au)
     if side not in (None, 0, 1): raise ValueError(f"side is 0 (the person's left), 1 (right) or None (as {au!r} says), not {side!r}")
     if not margin >= 0: raise ValueError(f"the margin of a region is a number of pixels, at least 0, not {margin}")
