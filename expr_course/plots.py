@@ -48,7 +48,7 @@ PALETTE = ((40, 44, 52), (236, 188, 155), (217, 142, 104), (90, 90, 96), (54, 12
            (234, 120, 150), (250, 170, 190), (110, 12, 28), (222, 45, 60), (250, 110, 92), (96, 62, 140), (60, 160, 90), (250, 220, 60),
            (200, 170, 60), (158, 112, 116), (70, 140, 145))     # red, green, blue of the 19 classes, in CelebAMask-HQ's order
 
-# %% ../nbs/02_looking.ipynb #245a752a
+# %% ../nbs/02_looking.ipynb #eb396b69
 def color_labels(labels: Tensor) -> Tensor:
     """Label maps N×H×W or H×W (whole numbers from 0 to 18) -> pictures N×3×H×W in [-1, 1], one colour of `PALETTE` for each class.
 
@@ -56,17 +56,20 @@ def color_labels(labels: Tensor) -> Tensor:
     maps = labels.detach().cpu()
     maps = maps[None] if maps.ndim == 2 else maps
     if maps.ndim != 3 or maps.is_floating_point():
-        raise ValueError(f"labels are whole numbers N×H×W, not {labels.dtype} {'×'.join(map(str, labels.shape))} (of scores, take argmax(1) first)")
+        shape = "×".join(map(str, labels.shape))
+        raise ValueError(f"labels are whole numbers N×H×W, not {labels.dtype} {shape} (of scores, take argmax(1) first)")
     if maps.numel() and not 0 <= int(maps.min()) <= int(maps.max()) < len(PALETTE):
         raise ValueError(f"labels run from 0 to {len(PALETTE) - 1}, and these from {int(maps.min())} to {int(maps.max())}")
     return (torch.tensor(PALETTE) / 127.5 - 1)[maps.long()].permute(0, 3, 1, 2)
 
-# %% ../nbs/02_looking.ipynb #27840ec9
-HEAT = ((0, 0, 0), (70, 15, 105), (170, 45, 90), (240, 110, 40), (253, 205, 60), (255, 255, 240))     # colours of a change, from none to full
+# %% ../nbs/02_looking.ipynb #8f8494ec
+HEAT = ((0, 0, 0), (70, 15, 105), (170, 45, 90), (240, 110, 40), (253, 205, 60), (255, 255, 240))     # of a change, from none to full
 
 def difference(a: Tensor, b: Tensor, gain: float = 4.0) -> Tensor:
-    """Where two pictures differ: N×3×H×W in [-1, 1], black where they agree, white where the largest of the three channels differs by 1/gain
-    of the whole range or more. a, b: N×3×H×W (or 3×H×W) in [-1, 1]; one picture may stand against many. Raises `ValueError` if they cannot be compared."""
+    """Where two pictures differ: N×3×H×W in [-1, 1], black where they agree, white where the largest of the three channels differs
+    by 1/gain of the whole range or more. a, b: N×3×H×W (or 3×H×W) in [-1, 1]; one picture may stand against many.
+
+    Raises `ValueError` if they cannot be compared."""
     a, b = as_batch(a), as_batch(b)
     if (len(a) != len(b) and 1 not in (len(a), len(b))) or a.shape[2:] != b.shape[2:]:
         raise ValueError(f"cannot compare {tuple(a.shape)} with {tuple(b.shape)}: give as many pictures, or one, of the same size")
@@ -87,10 +90,11 @@ def contact_sheet(images: Tensor, columns: int = 8, gap: int = 2) -> Tensor:
         sheet[:, top:top + height, left:left + width] = picture
     return sheet
 
-# %% ../nbs/02_looking.ipynb #f119cff9
+# %% ../nbs/02_looking.ipynb #b548d483
 def _pyplot() -> Any:
     try: import matplotlib.pyplot as plt
-    except ImportError as error: raise ImportError("figures need matplotlib: install the notebook extra, pip install 'expr_course[lab]'") from error
+    except ImportError as error:
+        raise ImportError("figures need matplotlib: install the notebook extra, pip install 'expr_course[lab]'") from error
     return plt
 
 GAP, LINE = 0.04, 0.15     # inches between pictures, and of a line of title

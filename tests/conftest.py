@@ -77,6 +77,8 @@ def page():
 
 
 PROMPTS = "[...document.querySelectorAll('.jp-CodeCell .jp-InputPrompt')].map(prompt => prompt.textContent)"
+READY = """() => document.querySelector('.jp-Notebook-ExecutionIndicator')?.dataset.status === 'idle'
+           && /Python/.test(document.querySelector('.jp-Toolbar-kernelName')?.textContent)"""
 
 
 @dataclass
@@ -91,20 +93,22 @@ class Lab:
         """Open a notebook alone, without the side bars, and wait until its kernel is idle."""
         page.goto(f"{self.url}doc/tree/{notebook}?token={self.token}&reset")
         page.locator(".jp-Notebook").first.wait_for()
-        page.locator(".jp-Notebook-ExecutionIndicator[data-status=idle]").first.wait_for(state="attached")
+        page.wait_for_function(READY)
 
     def run_all(self, page, count=None):
         """Run all cells and wait until the kernel is idle again. count: of code cells, waits until that many were run."""
-        started = "document.querySelector('.jp-Notebook-ExecutionIndicator')?.dataset.status === 'busy' || (%s).some(text => /[*\\d]/.test(text))" % PROMPTS
         for _ in range(10):  # a click that comes before the notebook listens does nothing
             page.get_by_role("menuitem", name="Run", exact=True).click()
             page.get_by_role("menuitem", name="Run All Cells", exact=True).click()
             try:
-                page.wait_for_function(started, timeout=5_000)
+                page.wait_for_function("(%s).some(text => /[*\\d]/.test(text))" % PROMPTS, timeout=5_000)
                 break
             except Exception as error:
                 if type(error).__name__ != "TimeoutError":
                     raise
+            question = page.locator(".jp-Dialog .jp-mod-accept")  # "Select Kernel": asked while the kernel still starts
+            if question.count():
+                question.first.click()
         if count:
             page.wait_for_function("count => (%s).filter(text => /\\d/.test(text)).length >= count" % PROMPTS, arg=count, timeout=120_000)
         page.locator(".jp-Notebook-ExecutionIndicator[data-status=idle]").first.wait_for(state="attached", timeout=120_000)

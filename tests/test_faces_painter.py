@@ -175,7 +175,8 @@ def test_a_part_shows_what_the_whole_knows():
         part = s.part(name)
         assert part is s.part(name)
         assert torch.equal(part.light, s.light[people][:, rows, columns]) and torch.equal(part.p.age, s.p.age[people])
-        assert torch.equal(part.a.AU12, s.a.AU12[people][:, rows, columns]) and torch.equal(part.texture.hair, s.texture.hair[people][:, rows, columns])
+        for mine, all_ in ((part.a.AU12, s.a.AU12), (part.texture.hair, s.texture.hair)):
+            assert torch.equal(mine, all_[people][:, rows, columns])
         with pytest.raises(AttributeError):
             part.nonsense
 
@@ -188,7 +189,8 @@ def test_every_layer_has_a_box_and_a_docstring():
     assert all(layer.__doc__ and LAYER_BOXES[layer.__name__] is layer.box for layer in LAYERS)
 
 
-@pytest.mark.parametrize("worn, number, label", [("hat", "hat", "hat"), ("glasses", "glasses", "eye_g"), ("earrings", "earring", "ear_r"), ("necklace", "necklace", "neck_l")])
+@pytest.mark.parametrize("worn, number, label", [("hat", "hat", "hat"), ("glasses", "glasses", "eye_g"),
+                                                 ("earrings", "earring", "ear_r"), ("necklace", "necklace", "neck_l")])
 def test_worn_by_some(worn, number, label):
     """A worn thing changes those who wear it, and nobody else; if nobody does, its layer is not even called."""
     low, high = RANGES[number]

@@ -47,7 +47,7 @@ def draw(people: Identity, aus: Tensor, size: int) -> tuple[Tensor, Tensor]:
     warm = 1 + 0.05 * s.p.light_warm[:, None] * rgb(1, 0, -1, aus)
     return (canvas.image * warm).clamp(0, 1) * 2 - 1, canvas.labels.long()
 
-# %% ../../nbs/02h_drawing.ipynb #ce15d842
+# %% ../../nbs/02h_drawing.ipynb #cf77a616
 PIXELS = 2 ** 17     # drawn at once on a CPU, so that maps fit its cache; on a GPU, everything at once
 
 def _checked(identities: Identity, aus: Tensor, size: int) -> Tensor:
@@ -58,22 +58,23 @@ def _checked(identities: Identity, aus: Tensor, size: int) -> Tensor:
         raise ValueError(f"render draws 32 to 256 pixels a side and was asked for {size}: draw at 256 and enlarge, or at 32 and shrink")
     aus = check_aus(aus)
     if aus.ndim != 3 or len(aus) != len(identities) or not len(aus):
-        raise ValueError(f"{len(identities)} people but AUs of shape {'×'.join(map(str, aus.shape))}: give N×17×2 or N×17, one row a person (aus[None] for one)")
+        raise ValueError(f"{len(identities)} people but AUs of shape {'×'.join(map(str, aus.shape))}: give N×17×2 or N×17, "
+                         "one row a person (aus[None] for one)")
     return as_sides(aus).to(identities.values)
 
-# %% ../../nbs/02h_drawing.ipynb #1baf967f
+# %% ../../nbs/02h_drawing.ipynb #ad0022c0
 def render(identities: Identity, aus: Tensor, size: int = 128) -> FaceSample:
     """Draw people with their expressions: batched, deterministic, differentiable in the action units.
 
-    identities: N people (their device is where the work is done). aus: N×17×2 (left, right of the person) or N×17 (both sides alike), in [0, 1].
-    size: 32 to 256 pixels a side. Raises `ValueError` or `TypeError` for anything else, naming it."""
+    identities: N people (their device is where the work is done). aus: N×17×2 (left, right of the person) or N×17 (both sides
+    alike), in [0, 1]. size: 32 to 256 pixels a side. Raises `ValueError` or `TypeError` for anything else, naming it."""
     aus = _checked(identities, aus, size)
     step = max(1, PIXELS // int(size) ** 2) if aus.device.type == "cpu" else len(aus)
     images, labels = zip(*(draw(identities[k:k + step], aus[k:k + step], int(size)) for k in range(0, len(aus), step)))
     p = params(identities)
     return FaceSample(torch.cat(images), torch.cat(labels), landmarks(p, frame_of(p), aus, size), aus, identities)
 
-# %% ../../nbs/02h_drawing.ipynb #7f357bca
+# %% ../../nbs/02h_drawing.ipynb #b73133e0
 def _reach(top: str, above: float, bottom: str, below: float, half: float) -> Box:
     "From `above` the first point of the face to `below` the second, `half` to each side, in head units"
     return Box(lambda p: (getattr(p, top) - above, getattr(p, bottom) + below, half))
@@ -83,8 +84,9 @@ _EYE = _reach("eye_y", 0.25, "eye_y", 0.20, 0.52)
 _BROW = _reach("eye_y", 0.64, "eye_y", 0.08, 0.64)
 REACH = dict(AU01=_BROW, AU02=_BROW, AU04=_BROW, AU05=_EYE, AU06=_reach("eye_y", 0.25, "mouth_y", 0.02, 0.68), AU07=_EYE,
              AU09=_reach("eye_y", 0.22, "mouth_y", 0.02, 0.38), AU10=_reach("eye_y", 0.22, "mouth_y", 0.42, 0.42),
-             AU12=_reach("eye_y", -0.04, "mouth_y", 0.42, 0.64), AU14=_MOUTH, AU15=_MOUTH, AU17=_reach("mouth_y", 0.30, "chin_y", 0.18, 0.56),
-             AU20=_MOUTH, AU23=_MOUTH, AU25=_MOUTH, AU26=_reach("mouth_y", 0.30, "chin_y", 9, 9), AU45=_EYE)
+             AU12=_reach("eye_y", -0.04, "mouth_y", 0.42, 0.64), AU14=_MOUTH, AU15=_MOUTH,
+             AU17=_reach("mouth_y", 0.30, "chin_y", 0.18, 0.56), AU20=_MOUTH, AU23=_MOUTH, AU25=_MOUTH,
+             AU26=_reach("mouth_y", 0.30, "chin_y", 9, 9), AU45=_EYE)
 
 # %% ../../nbs/02h_drawing.ipynb #6d317d8d
 def reach(identities: Identity, name: str, size: int = 128, margin: int = 2) -> Tensor:

@@ -30,9 +30,9 @@ def rotate(p: SimpleNamespace, q: SimpleNamespace, u: Tensor, v: Tensor, z: Tens
 # %% ../../nbs/02c_frame.ipynb #e5e766aa
 FRAME = {"shift": 0.30, "eyes": 1.90, "mouth": 1.72}    # see `frame_of`; written into every manifest
 
-# %% ../../nbs/02c_frame.ipynb #b06ca481
+# %% ../../nbs/02c_frame.ipynb #48b50bde
 def frame_of(p: SimpleNamespace) -> SimpleNamespace:
-    """Pose and the similarity that puts the neutral face into FRAME: sines and cosines (cy, sy, cp, sp, cr, sr), centre x, y and scale, N×1×1.
+    """Pose, and the similarity that puts the neutral face into FRAME: sines and cosines (cy, sy, cp, sp, cr, sr), centre x, y, scale; N×1×1.
 
     Centre = eye midpoint + shift · (eyes → mouth); half side (scale, in head units) = max(eyes · eye distance, mouth · eyes → mouth);
     upright by the eye line. Then the person's own small shift (3 %), zoom (4 %) and roll come on top."""

@@ -111,7 +111,7 @@ def cloth(c: Canvas, s: Scene) -> None:
     color = hsv(p.cloth_hue, 0.5, 0.2 + 0.7 * p.cloth_dark) * (0.9 + 0.5 * s.texture.back)[:, None]
     c.paint(coverage(torch.maximum(slope, sides)), color, CLOTH)
 
-# %% ../../nbs/02g_layers.ipynb #172c4951
+# %% ../../nbs/02g_layers.ipynb #d38ff181
 @within(lambda p: (-0.26, 0.31, p.face_width + 0.13))
 def ears(c: Canvas, s: Scene) -> None:
     "Both ears, a little darker than the face and darkest at their rims"
@@ -124,7 +124,7 @@ def earrings(c: Canvas, s: Scene) -> None:
     "A ring below each ear"
     p, x = s.p, s.U - s.p.face_width + 0.005
     radius = (x ** 2 + (s.v - 0.235 * p.ear_size - 0.01) ** 2 + 1e-8).sqrt()
-    c.paint(inside((radius - 0.032).abs() - 0.012, s.px) * (s.v > 0.1), hsv(0.13 + 0 * p.hat_hue, 0.4, 0.95 * torch.ones_like(p.hat_hue)), EAR_R)
+    c.paint(inside((radius - 0.032).abs() - 0.012, s.px) * (s.v > 0.1), hsv(0.13 + 0 * p.hat_hue, 0.4, 0.95), EAR_R)
 
 # %% ../../nbs/02g_layers.ipynb #aaa43f2e
 @within(lambda p: (-0.24, 0.40, 0.64))

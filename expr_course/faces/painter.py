@@ -26,9 +26,9 @@ def coverage(f: Tensor) -> Tensor:
     gy = F.pad(f[..., 2:, :] - f[..., :-2, :], (0, 0, 1, 1), mode="replicate")
     return (0.5 - 2 * f * (gx * gx + gy * gy + 1e-8).rsqrt()).clamp(0, 1)
 
-# %% ../../nbs/02e_painter.ipynb #b801d4f3
+# %% ../../nbs/02e_painter.ipynb #6f85db11
 def inside(distance: Tensor, px: Tensor | float) -> Tensor:
-    "Share of each pixel inside {distance < 0}, in [0, 1], for a true distance (N×H×W, head units) where a pixel measures px (N×1×1 or a number)"
+    "Share of each pixel inside {distance < 0}, in [0, 1], for a true distance (N×H×W, head units); px: size of a pixel (N×1×1 or number)"
     return (0.5 - distance / px).clamp(0, 1)
 
 # %% ../../nbs/02e_painter.ipynb #f4d69903
@@ -65,7 +65,7 @@ def hair_color(p: SimpleNamespace) -> Tensor:
     grey = hsv(0 * p.hair_red, 0.03, 0.75 * torch.ones_like(p.age))
     return torch.lerp(young, grey, smooth(4 * (p.age - 0.72))[:, None])
 
-# %% ../../nbs/02e_painter.ipynb #4385e078
+# %% ../../nbs/02e_painter.ipynb #a5895d4e
 def iris_color(p: SimpleNamespace) -> Tensor:
     "N×3×1×1 in [0, 1]: blue, grey, green or brown; darker skin comes with brown eyes"
     brown = (1.6 * p.skin_tone).maximum(p.iris_hue)
@@ -75,13 +75,14 @@ def iris_color(p: SimpleNamespace) -> Tensor:
 
 def lip_color(p: SimpleNamespace, skin: Tensor) -> Tensor:
     "N×3×1×1 in [0, 1]: the red of this skin (N×3×1×1), or lipstick"
-    return torch.lerp(skin * rgb(0.86, 0.62, 0.60, skin), rgb(0.62, 0.16, 0.18, skin).expand_as(skin), (0.10 + 0.5 * p.lip_red ** 3)[:, None])
+    bare, painted = skin * rgb(0.86, 0.62, 0.60, skin), rgb(0.62, 0.16, 0.18, skin)
+    return torch.lerp(bare, painted, (0.10 + 0.5 * p.lip_red ** 3)[:, None])
 
-# %% ../../nbs/02e_painter.ipynb #77d81b36
+# %% ../../nbs/02e_painter.ipynb #ebf14a31
 def texture(people: Identity, which: int, x: Tensor, y: Tensor) -> Tensor:
     "The people's texture number `which`, read at x, y (N×H×W; the grid spans -1 to 1 and reflects at its borders): N×H×W in [-0.5, 0.5]"
-    grid = torch.stack([x, y], -1)
-    return F.grid_sample(people.textures[:, which:which + 1] - 0.5, grid, mode="bilinear", padding_mode="reflection", align_corners=False)[:, 0]
+    grid, values = torch.stack([x, y], -1), people.textures[:, which:which + 1] - 0.5
+    return F.grid_sample(values, grid, mode="bilinear", padding_mode="reflection", align_corners=False)[:, 0]
 
 # %% ../../nbs/02e_painter.ipynb #d68cdfdb
 def all_textures(people: Identity, u: Tensor, v: Tensor, x: Tensor, y: Tensor) -> SimpleNamespace:

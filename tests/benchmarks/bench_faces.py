@@ -73,7 +73,8 @@ def main(arguments=None):
         return
     import torch
     from expr_course.faces import VERSION
-    text = json.dumps({"faces": VERSION, "torch": torch.__version__, "python": platform.python_version(), "cores": os.cpu_count(), "results": results}, indent=1)
+    where = {"faces": VERSION, "torch": torch.__version__, "python": platform.python_version(), "cores": os.cpu_count()}
+    text = json.dumps(where | {"results": results}, indent=1)
     print(text) if options.json == "-" else Path(options.json).write_text(text + "\n", encoding="utf-8")
 
 
