@@ -17,7 +17,7 @@ from .action_units import AUS, MAX_INTENSITY, N_AUS, as_sides, au_vector, check_
 from .device import pick_device
 from .images import Picture, open_image
 from .unet import Parts, apply_parts, count_parameters
-from .weights import WEIGHTS, describe, load_network, read_card
+from .pretrained import WEIGHTS, describe, load_network, read_card
 
 # %% ../nbs/11c_editing.ipynb #63e6a3ad
 def shrink(images: Tensor, size: int) -> Tensor:

@@ -67,7 +67,7 @@ def show_views(views: Views, height: float = 2.0) -> Any:
 def lab() -> Any:
     "The module ipywidgets, or an ImportError that says how to get it"
     try: import ipywidgets
-    except ImportError as error: raise ImportError("the explorer needs ipywidgets: install the notebook extra, pip install 'expr_course[lab]'") from error
+    except ImportError as error: raise ImportError("the widgets need ipywidgets: install the notebook extra, pip install 'expr_course[lab]'") from error
     return ipywidgets
 
 COLUMNS = (("brow", "eye"), ("cheek", "nose", "jaw"), ("mouth",))     # regions, by column

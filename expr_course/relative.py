@@ -30,7 +30,7 @@ from .metrics import edit_alignment, edit_error, leak
 from .msf import MSFUNet
 from .recipe import complete
 from .unet import Parts, apply_parts
-from .weights import WEIGHTS, load_network, save_network
+from .pretrained import WEIGHTS, load_network, save_network
 
 # %% ../nbs/11b_relative_training.ipynb #a9d2a135
 MODEL = dict(n_aus=34, width=16, head="displacement", skips="msf")                                  # the generator

@@ -4,11 +4,11 @@
 
 # %% auto #0
 __all__ = ['FIRST', 'MAX_BYTES', 'MAX_UPLOAD_PIXELS', 'MAX_SIDE', 'COLUMNS', 'SIDES', 'STYLE', 'VIEWS', 'Subject', 'drawn',
-           'uploaded', 'framed', 'Views', 'look', 'show_views', 'to_png', 'lab', 'slider', 'au_sliders',
-           'picture_boxes', 'control_row', 'arrange', 'EditorSliders']
+           'uploaded', 'framed', 'Views', 'look', 'show_views', 'slider', 'au_sliders', 'picture_boxes', 'control_row',
+           'arrange', 'EditorSliders']
 
 # %% ../nbs/11d_sliders.ipynb #0978a7b7
-import io, time
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from html import escape
@@ -21,10 +21,11 @@ from torch import Tensor
 from .action_units import (AU_INFO, AUS, EMOTIONS, MAX_INTENSITY, N_AUS, REGIONS, apply_relative, au_dict, emotion_vector, relative, sample_aus)
 from .data import split_seed
 from .editing import ExpressionEditor, shrink, square
+from .explorer import lab, to_png
 from .faces import Identity, render, sample_identities
 from .images import open_image
 from .metrics import edit_alignment
-from .plots import difference, show_images, to_pil
+from .plots import difference, show_images
 
 # %% ../nbs/11d_sliders.ipynb #c2ee5a0e
 class Subject(NamedTuple):
@@ -90,19 +91,6 @@ def show_views(views: Views, height: float = 1.8):
     names = {"before": views.before, "after": views.after, "difference": views.change, "the true answer": views.truth}
     there = {name: picture for name, picture in names.items() if picture is not None}
     return show_images([list(there.values())], list(there), height=height)
-
-# %% ../nbs/11d_sliders.ipynb #a245b2c4
-def to_png(image: Tensor) -> bytes:
-    "A picture 3×H×W in [-1, 1] as PNG bytes, quickly"
-    buffer = io.BytesIO()
-    to_pil(image).save(buffer, "PNG", compress_level=1)
-    return buffer.getvalue()
-
-def lab() -> Any:
-    "The module ipywidgets, or an ImportError that says how to get it"
-    try: import ipywidgets
-    except ImportError as error: raise ImportError("the sliders need ipywidgets: install the notebook extra, pip install 'expr_course[lab]'") from error
-    return ipywidgets
 
 # %% ../nbs/11d_sliders.ipynb #6a1da4f9
 COLUMNS = (("brow", "eye"), ("mouth",), ("cheek", "nose", "jaw"))     # regions, by column

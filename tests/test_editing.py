@@ -20,7 +20,7 @@ from expr_course.editing import ExpressionEditor, edit_faces, requested, shrink,
 from expr_course.faces import VERSION
 from expr_course.msf import MSFUNet
 from expr_course.unet import ConditionalUNet
-from expr_course.weights import save_network
+from expr_course.pretrained import save_network
 
 
 def network(n_aus=34, head="displacement"):

@@ -9,7 +9,7 @@ from expr_course.faces import LABELS, render
 from expr_course.faces.identity import (GRID, MIRRORED, NAMES, RANGES, TEXTURES, Identity, groups, mirror, repeat, replace,
                                         sample_identities)
 
-seeds = st.integers(0, 2**62 - 1)
+seeds = st.integers(0, 2**31 - 1)
 PARTS = ("values", "textures", "keys")
 
 
@@ -62,7 +62,7 @@ def test_global_random_state_is_left_alone():
     assert torch.equal(before, torch.get_rng_state())
 
 
-@pytest.mark.parametrize("arguments", [(0,), (-3,), (2, -1), (2, 2**62)])
+@pytest.mark.parametrize("arguments", [(0,), (-3,), (2, -1), (2, 2**31)])
 def test_impossible_samples_are_refused(arguments):
     with pytest.raises(ValueError, match="n >= 1|outside"):
         sample_identities(*arguments)

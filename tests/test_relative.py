@@ -9,7 +9,7 @@ from expr_course.data import CachedFaces, DrawnFaces, draw_faces, face_numbers
 from expr_course.recipe import load_recipe
 from expr_course.relative import JUDGES, PairedOracle, RelativeEditing, mirror_half, other_expressions, prepare, with_partners
 from expr_course.train import run
-from expr_course.weights import load_network
+from expr_course.pretrained import load_network
 
 TINY = dict(steps=4, warm=1, faces=32, cases=8, batch_size=8, edits=4, width=8, judge_width=8, device="cpu", measure_every=2, sample_every=4)
 

@@ -114,9 +114,9 @@ def _spread(unit: Tensor) -> Tensor:
 def sample_identities(n: int, seed: int = 0) -> Identity:
     """n people drawn from a seed. The same seed gives the same people, and the first k of n are the first k of any other n.
 
-    n: at least 1. seed: 0 to 2**62. The global random state is neither read nor changed. Raises ValueError for other n or seeds."""
+    n: at least 1. seed: 0 to 2**31 - 1. The global random state is neither read nor changed. Raises ValueError for other n or seeds."""
     if n < 1: raise ValueError(f"sample_identities needs n >= 1 and got {n}")
-    if not 0 <= seed < 2 ** 62: raise ValueError(f"the seed {seed} is outside 0 to 2**62")
+    if not 0 <= seed < 2 ** 31: raise ValueError(f"the seed {seed} is outside 0 to 2**31 - 1")
     draw = torch.Generator().manual_seed(2 * seed)
     unit = torch.rand(n, len(NAMES), generator=draw, dtype=torch.float64).float()
     draw.manual_seed(2 * seed + 1)

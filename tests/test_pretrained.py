@@ -9,11 +9,10 @@ import torch
 from hypothesis import given, strategies as st
 from safetensors.torch import save, save_file
 
-from expr_course import weights
 from expr_course.faces import VERSION
 from expr_course.msf import MSFUNet
 from expr_course.unet import ConditionalUNet
-from expr_course.weights import builder, describe, fingerprint, load_network, read_card, read_weights, save_network
+from expr_course.pretrained import WEIGHTS, builder, describe, fingerprint, load_network, read_card, read_weights, save_network
 
 SMALL = dict(n_aus=34, width=4, head="displacement")
 
@@ -201,7 +200,7 @@ def test_describe():
 
 def test_bundled_weights():
     """Every folder of the package: loads without a warning, has a card, keeps to its budget."""
-    folders = [path for path in weights.WEIGHTS.glob("*") if path.is_dir()] if weights.WEIGHTS.is_dir() else []
+    folders = [path for path in WEIGHTS.glob("*") if path.is_dir()] if WEIGHTS.is_dir() else []
     if not folders: pytest.skip("no bundled weights in this checkout")
     for folder in folders:
         assert read_card(folder)["steps"] > 0
