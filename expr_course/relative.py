@@ -34,10 +34,10 @@ from .pretrained import WEIGHTS, load_network, save_network
 
 # %% ../nbs/11b_relative_training.ipynb #a9d2a135
 MODEL = dict(n_aus=34, width=16, head="displacement", skips="msf")                                  # the generator
-JUDGE = dict(judge="matching", judge_width=16, judge_steps=1, warm=3000)                            # the judge; steps it learns alone
-TERMS = dict(adversarial=1.0, au=10.0, zero=0.0, cycle=10.0, smooth=2.0, gate=0.2, penalty=0.02)   # of the loss terms
-RATES = dict(rate=2e-4, judge_rate=3e-4, penalty_every=8, cycle_every=4, mix=0.4, edits=16)
-RUN = dict(steps=9500, batch_size=32, size=64, faces=32768, ema=0.999, precision="no", log_every=25, save_every=250, sample_every=500,
+JUDGE = dict(judge="matching", judge_width=16, judge_steps=1, warm=2000)                            # the judge; steps it learns alone
+TERMS = dict(adversarial=1.0, au=10.0, zero=0.0, cycle=10.0, smooth=2.0, gate=0.3, penalty=0.05)   # of the loss terms
+RATES = dict(rate=2e-4, judge_rate=3e-4, penalty_every=8, cycle_every=2, mix=0.3, edits=16)
+RUN = dict(steps=5500, batch_size=32, size=64, faces=16384, ema=0.999, precision="no", log_every=25, save_every=250, sample_every=500,
            measure_every=250, cases=64, device="auto", start="")
 
 # %% ../nbs/11b_relative_training.ipynb #d47b7443

@@ -4,10 +4,11 @@
 
 # %% auto #0
 __all__ = ['REMEDY', 'to_table', 'write_whole', 'write_shard', 'read_shard', 'write_manifest', 'read_manifest', 'intact',
-           'verify', 'shard_name', 'draw_shard', 'draw_shards', 'make_faces', 'face_settings', 'check_disk',
-           'open_faces', 'epoch_order', 'complete_manifest', 'warn_version', 'FaceShards', 'parser', 'main']
+           'finished', 'verify', 'shard_name', 'draw_shard', 'draw_shards', 'fill_folder', 'make_faces',
+           'face_settings', 'check_disk', 'open_faces', 'epoch_order', 'complete_manifest', 'warn_version',
+           'FaceShards', 'parser', 'main']
 
-# %% ../nbs/03c_shards.ipynb #a3e43f28
+# %% ../nbs/03c_shards.ipynb #bd5d7634
 import argparse
 import hashlib
 import json
@@ -16,7 +17,7 @@ import shutil
 import sys
 import warnings
 from bisect import bisect_right
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
 from functools import lru_cache
@@ -87,11 +88,15 @@ def read_manifest(folder: Path) -> dict[str, Any]:
         raise ValueError(f"{path} is damaged ({e!r}): delete it. {REMEDY}") from e
     return manifest
 
-# %% ../nbs/03c_shards.ipynb #20c0861a
+# %% ../nbs/03c_shards.ipynb #c286a130
 def intact(path: Path, entry: dict[str, Any], thorough: bool = True) -> bool:
     "Does the file exist with the size (and, if thorough, the checksum) of its manifest entry?"
     if not path.is_file() or path.stat().st_size != entry["bytes"]: return False
     return not thorough or hashlib.sha256(path.read_bytes()).hexdigest() == entry["sha256"]
+
+def finished(manifest: dict[str, Any]) -> int:
+    "Faces that were dealt with: those in the shards, and those that a converter had to leave out (`skipped`)."
+    return sum(e["faces"] + e.get("skipped", 0) for e in manifest["shards"].values())
 
 def verify(folder: str | Path, thorough: bool = True) -> dict[str, int]:
     """Check every split below `folder`: split -> number of faces.
@@ -104,7 +109,7 @@ def verify(folder: str | Path, thorough: bool = True) -> dict[str, int]:
         manifest = read_manifest(split)
         bad += [str(split / name) for name, e in manifest["shards"].items() if not intact(split / name, e, thorough)]
         faces[split.name] = sum(e["faces"] for e in manifest["shards"].values())
-        if faces[split.name] != (count := manifest["settings"]["count"]): bad.append(f"{split}: {faces[split.name]:,} of {count:,} faces were made")
+        if (done := finished(manifest)) != (count := manifest["settings"]["count"]): bad.append(f"{split}: {done:,} of {count:,} faces were made")
     if bad: raise ValueError("missing, incomplete or damaged:\n  " + "\n  ".join(bad) + f"\n{REMEDY}")
     return faces
 
@@ -123,22 +128,44 @@ def draw_shard(folder: Path, settings: dict[str, Any], j: int) -> tuple[int, dic
         rows += rows_of(draw_faces(numbers, settings["size"], settings["device"]))
     return j, write_shard(Path(folder) / shard_name(j), rows)
 
-# %% ../nbs/03c_shards.ipynb #a04d9a1c
-def draw_shards(folder: Path, settings: dict[str, Any], todo: list[int], processes: int) -> Iterator[tuple[int, dict[str, Any]]]:
-    "Yield (number, entry) as the shards are finished."
+# %% ../nbs/03c_shards.ipynb #f94bc428
+def draw_shards(folder: Path, settings: dict[str, Any], todo: list[Any], processes: int, make: Callable = draw_shard) -> Iterator[tuple[int, dict[str, Any]]]:
+    "Yield (number, entry) as the shards are finished. make(folder, settings, job) makes the shard of one job of `todo`, for drawn faces its number."
     if processes == 1 or len(todo) == 1:
         threads = torch.get_num_threads()
-        try: yield from (draw_shard(folder, settings, j) for j in todo)
+        try: yield from (make(folder, settings, j) for j in todo)
         finally: torch.set_num_threads(threads)
         return
     pool = ProcessPoolExecutor(min(processes, len(todo)), mp_context=get_context("spawn"))
     try:
-        for done in as_completed([pool.submit(draw_shard, folder, settings, j) for j in todo]): yield done.result()
+        for done in as_completed([pool.submit(make, folder, settings, j) for j in todo]): yield done.result()
     except BrokenProcessPool:
         raise RuntimeError(f"a worker process died, perhaps for lack of memory: take fewer than {processes} processes. {REMEDY}") from None
     finally: pool.shutdown(cancel_futures=True)
 
-# %% ../nbs/03c_shards.ipynb #7f752de8
+# %% ../nbs/03c_shards.ipynb #cfb505f6
+def fill_folder(folder: Path, settings: dict[str, Any], jobs: list[Any], face_bytes: int, processes: int = 1, limit: int | None = None,
+                progress: bool = True, make: Callable = draw_shard) -> Path:
+    """Make the shards of `jobs` (number j makes shard j, see `draw_shards`) in a folder with a manifest, those that are there and intact left as they are.
+
+    face_bytes: at most so many for a face on the disk. Raises `ValueError` if the folder holds faces of other settings, or the disk is too small."""
+    shards = read_manifest(folder)["shards"] if (folder / "manifest.json").exists() else {}
+    if shards: check_same(read_manifest(folder)["settings"], settings, f"{folder / 'manifest.json'}", "this call")
+    folder.mkdir(parents=True, exist_ok=True)
+    for left in folder.glob(".*.tmp"): left.unlink()  # of a killed call
+    shards = {name: e for name, e in shards.items() if intact(folder / name, e)}
+    todo = [job for j, job in enumerate(jobs) if shard_name(j) not in shards]
+    check_disk(folder, len(todo) * settings["shard_size"] * face_bytes)
+    write_manifest(folder, settings, shards)
+    start = finished({"shards": shards})
+    with tqdm(total=settings["count"], initial=start, unit="face", desc=settings["split"], disable=not progress) as bar:
+        for j, entry in draw_shards(folder, settings, todo[:limit], processes, make):
+            shards[shard_name(j)] = entry
+            write_manifest(folder, settings, shards)
+            bar.update(finished({"shards": {"": entry}}))
+    return folder
+
+# %% ../nbs/03c_shards.ipynb #33ef9cae
 def make_faces(out: str | Path, split: str = "train", count: int = 10_000, size: int = 64, seed: int = 0, shard_size: int = 1000,
                processes: int = 1, limit: int | None = None, device: str = "cpu", progress: bool = True) -> Path:
     """Draw `count` faces of a split into out/split/shard-*.parquet with a manifest; returns that folder. Call it again to go on.
@@ -147,22 +174,8 @@ def make_faces(out: str | Path, split: str = "train", count: int = 10_000, size:
     any number of processes. One call at a time in a folder. limit: at most so many shards in this call. Raises `ValueError` if the folder holds faces
     of other settings, or the disk is too small. With several processes, a script needs `if __name__ == "__main__":`."""
     settings = face_settings(split, count, size, seed, shard_size, device)
-    folder = Path(out) / split
-    shards = read_manifest(folder)["shards"] if (folder / "manifest.json").exists() else {}
-    if shards: check_same(read_manifest(folder)["settings"], settings, f"{folder / 'manifest.json'}", "this call")
-    folder.mkdir(parents=True, exist_ok=True)
-    for left in folder.glob(".*.tmp"): left.unlink()  # of a killed call
-    total = -(-count // shard_size)
-    shards = {name: e for name, e in shards.items() if intact(folder / name, e)}
-    todo = [j for j in range(total) if shard_name(j) not in shards]
-    check_disk(folder, len(todo) * shard_size * size * size * 3)
-    write_manifest(folder, settings, shards)
-    with tqdm(total=count, initial=sum(e["faces"] for e in shards.values()), unit="face", desc=split, disable=not progress) as bar:
-        for j, entry in draw_shards(folder, settings, todo[:limit], processes):
-            shards[shard_name(j)] = entry
-            write_manifest(folder, settings, shards)
-            bar.update(entry["faces"])
-    return folder
+    jobs = list(range(-(-count // shard_size)))
+    return fill_folder(Path(out) / split, settings, jobs, size * size * 3, processes, limit, progress)
 
 # %% ../nbs/03c_shards.ipynb #6a0c2195
 def face_settings(split: str, count: int, size: int, seed: int, shard_size: int, device: str) -> dict[str, Any]:
@@ -200,14 +213,14 @@ def epoch_order(seed: int | None, epoch: int, sizes: tuple[int, ...], mix: int) 
         parts.append(rows[torch.randperm(len(rows), generator=g)])
     return torch.cat(parts)
 
-# %% ../nbs/03c_shards.ipynb #871d00cc
+# %% ../nbs/03c_shards.ipynb #b36d0e29
 def complete_manifest(folder: Path) -> dict[str, Any]:
     "The manifest, after a look at every file. Raises like `FaceShards`."
     manifest = read_manifest(folder)
     for name, entry in manifest["shards"].items():
         if not intact(folder / name, entry, thorough=False): raise ValueError(f"{folder / name} is missing or damaged. {REMEDY}")
-    made, faces = manifest["settings"], sum(e["faces"] for e in manifest["shards"].values())
-    if faces != made["count"]: raise ValueError(f"{folder} holds {faces:,} of {made['count']:,} faces. {REMEDY}")
+    made, done = manifest["settings"], finished(manifest)
+    if done != made["count"]: raise ValueError(f"{folder} holds {done:,} of {made['count']:,} faces. {REMEDY}")
     warn_version(folder, made)
     return manifest
 

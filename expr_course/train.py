@@ -45,6 +45,8 @@ TASKS = {
     "demo": "expr_course.train:demo",
     "relative": "expr_course.relative:train",
     "oracle": "expr_course.relative:train_oracle",
+    "parse": "expr_course.parser_training:train",
+    "thermometer": "expr_course.thermometer:train",
 }
 
 def find_task(name: str) -> Callable[[dict[str, Any], Path, bool], dict[str, Any] | None]:

@@ -176,24 +176,31 @@ def clean(nb):
         for output in cell.outputs:
             if "execution_count" in output:
                 output["execution_count"] = None
-            if "image/png" in output.get("data", {}):
-                output["data"]["image/png"] = lighten(output["data"]["image/png"])
+            if "data" in output:
+                output["data"] = lighten(output["data"])
     for key in ("widgets", "language_info"):
         nb.metadata.pop(key, None)
     return nb
 
 
-def lighten(png):
-    """A picture, as base64, with 256 colours where that is clearly smaller: a checkout should not cost megabytes of shading."""
-    data = base64.b64decode(png)
-    if len(data) < 30_000:
-        return png
-    picture, small = Image.open(io.BytesIO(data)), io.BytesIO()
-    if picture.mode != "P":
-        picture.convert("RGB").quantize(256, method=Image.Quantize.MEDIANCUT, dither=Image.Dither.FLOYDSTEINBERG).save(small, "PNG", optimize=True)
-        if small.tell() < 0.8 * len(data):
-            return base64.b64encode(small.getvalue()).decode()
-    return png
+def lighten(data):
+    """The outputs of one result with the lightest form of its picture: PNG as it came, with 256 colours, or JPEG where shading makes PNG heavy."""
+    kept = {mime: content for mime, content in data.items() if not mime.startswith("image/")}
+    forms = {mime: base64.b64decode(data[mime]) for mime in ("image/png", "image/jpeg") if mime in data}
+    if not forms:
+        return data
+    png = forms.get("image/png", b"")
+    if len(png) >= 20_000:
+        picture, few, photo = Image.open(io.BytesIO(png)), io.BytesIO(), io.BytesIO()
+        if picture.mode != "P":
+            picture.convert("RGB").quantize(256, method=Image.Quantize.MEDIANCUT, dither=Image.Dither.FLOYDSTEINBERG).save(few, "PNG", optimize=True)
+            if few.tell() < 0.8 * len(png):
+                forms["image/png"] = few.getvalue()
+        picture.convert("RGB").save(photo, "JPEG", quality=85, subsampling=0, optimize=True)
+        if photo.tell() < 0.85 * len(forms["image/png"]):
+            forms["image/jpeg"] = photo.getvalue()
+    mime = min(forms, key=lambda mime: len(forms[mime]))
+    return kept | {mime: base64.b64encode(forms[mime]).decode()}
 
 
 def is_noise(output):

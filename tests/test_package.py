@@ -8,7 +8,8 @@ from lessons import PACKAGE, ROOT
 NBDEV = ("nbdev", "fastcore", "execnb", "ghapi")
 LAB = ("IPython", "ipywidgets", "anywidget", "matplotlib", "jupyterlab", "voila")
 DATA = ("kornia", "datasets")
-TRAINING = ("action_units", "device", "learner", "callbacks", "checkpoint", "recipe", "train", "unet", "msf", "gan")
+TRAINING = ("action_units", "device", "learner", "callbacks", "checkpoint", "recipe", "train", "unet", "msf", "gan",
+            "labels", "scores", "parsing", "parser_training", "bisenet", "thermometer")
 
 PROBE = """
 import importlib, socket, sys, traceback

@@ -44,7 +44,7 @@ def test_nbdev_3_reads_the_same():
     assert INI["update_pyproject"] == "False" and INI["doc_host"] == INI["git_url"] == "" and INI["doc_baseurl"] == "/"
 
 
-@pytest.mark.parametrize("extra", [None, "lab", "dev"])
+@pytest.mark.parametrize("extra", [None, "lab", "dev", "export"])
 def test_constraints_are_within_the_requirements(extra):
     pins = {canonicalize_name(name): version for name, version in PINS.items()}
     for line in PROJECT["optional-dependencies"][extra] if extra else PROJECT["dependencies"]:
