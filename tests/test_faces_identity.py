@@ -119,7 +119,7 @@ def test_twice_in_the_mirror_is_oneself(seed):
     assert torch.equal(there.values[:, unchanged], people.values[:, unchanged])
 
 
-@given(st.integers(0, 2**40), st.sampled_from((32, 47, 64)))
+@given(st.integers(0, 2**31 - 1), st.sampled_from((32, 47, 64)))
 @settings(max_examples=3)
 def test_mirrored_people_make_mirrored_pictures(seed, size):
     people, aus = sample_identities(3, seed), sample_aus(3, seed, asymmetry=0.5)

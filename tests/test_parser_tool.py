@@ -91,10 +91,11 @@ def test_with_a_network_and_with_the_editor(face):
     assert ParsingViewer(parser, face["image"][0]).figure() is not None
 
 
-@pytest.mark.parametrize("network", [ParsingUNet(4), BiSeNet(8, 2), BiSeNet(8, 8)], ids=["unet", "bisenet-2", "bisenet-8"])
-def test_onnx_any_batch(network, tmp_path):
+@pytest.mark.parametrize("build", [lambda: ParsingUNet(4), lambda: BiSeNet(8, 2), lambda: BiSeNet(8, 8)], ids=["unet", "bisenet-2", "bisenet-8"])
+def test_onnx_any_batch(build, tmp_path):
     pytest.importorskip("onnxruntime"), pytest.importorskip("onnxscript")
     torch.manual_seed(0)
+    network = build()
     for layer in network.modules():
         if isinstance(layer, torch.nn.BatchNorm2d): layer.momentum = None
     with torch.no_grad():
