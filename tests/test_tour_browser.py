@@ -18,7 +18,7 @@ def picture(page, view):
     return page.locator(f"img.expr-{view}").first.evaluate(BYTES)
 
 
-def until(page, *checks, seconds=60):
+def until(page, *checks, seconds=120):
     """Wait until every check holds: widgets hear from the kernel one after the other, in no fixed order."""
     end = time.monotonic() + seconds
     while not all(check() for check in checks):
