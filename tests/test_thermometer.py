@@ -8,7 +8,6 @@ from PIL import Image
 
 from expr_course.data import draw_faces, face_numbers
 from expr_course.labels import IGNORE, remap
-from expr_course.parser_training import measure
 from expr_course.pretrained import load_network, save_network
 from expr_course.recipe import load_recipe
 from expr_course.thermometer import QuickUNet, face_square, into_frame, main, photographs, read_pairs, score_photographs
@@ -111,7 +110,6 @@ def test_mirror_image_is_averaged_in(faces):
     pairs = {"image": faces["image"], "labels": faces["labels"]}
     flipped = {"image": faces["image"].flip(-1), "labels": faces["labels"]}
     assert score_photographs(network, pairs)["pictures"] == 12
-    assert measure(network, *pairs.values()) != score_photographs(network, pairs) or True
     from expr_course.labels import mirror_labels
     assert score_photographs(network, {"image": flipped["image"], "labels": mirror_labels(faces["labels"])})["accuracy"] == pytest.approx(
         score_photographs(network, pairs)["accuracy"], abs=1e-3), "the mirrored question has the mirrored answer"
