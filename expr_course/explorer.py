@@ -4,10 +4,12 @@
 
 # %% auto #0
 __all__ = ['CHOICES', 'TITLES', 'COLUMNS', 'to_png', 'State', 'moved', 'at_rest', 'Views', 'look', 'show_views', 'lab',
-           'au_sliders', 'picture_boxes', 'FaceExplorer']
+           'au_sliders', 'picture_boxes', 'WidgetTool', 'FaceExplorer']
 
 # %% ../nbs/02i_explorer.ipynb #77c7d7d3
 import io, random, time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import lru_cache
 from html import escape
 from typing import Any, NamedTuple
@@ -85,14 +87,43 @@ def picture_boxes(w: Any) -> tuple[dict[str, Any], Any]:
     title = lambda name: w.HTML(f"<div style='text-align: center'>{TITLES[name]}</div>")
     return images, w.HBox([w.VBox([title(name), images[name]], layout={"width": "232px"}) for name in TITLES], layout={"flex_flow": "row wrap"})
 
+# %% ../nbs/02i_explorer.ipynb #w1dgett0
+class WidgetTool:
+    """What every tool of widgets needs: one door for callbacks, and a way to set widgets silently.
+
+    A subclass makes `widget`, which is shown, and `error`, an HTML widget. FORESEEN: errors that end as a sentence; others are raised as well."""
+    FORESEEN: tuple[type[Exception], ...] = (ValueError, TypeError)
+    quiet = False
+
+    @contextmanager
+    def silently(self) -> Iterator[None]:
+        "Inside, widgets may be set and no method is called"
+        self.quiet = True
+        try: yield
+        finally: self.quiet = False
+
+    def safely(self, action: Any, *args: Any) -> None:
+        "Call a method. An error becomes a red sentence, which stays until something works"
+        if self.quiet: return
+        try:
+            action(*args)
+            self.error.value = ""
+        except Exception as error:
+            self.error.value = f"<div role='alert' style='color: #b00020'><b>{type(error).__name__}:</b> {escape(str(error))}</div>"
+            self.recover()
+            if not isinstance(error, self.FORESEEN): raise
+
+    def recover(self) -> None: "What else to do after an error: nothing, unless a subclass says so"
+    def _repr_mimebundle_(self, **kwargs: Any) -> Any: return self.widget._repr_mimebundle_(**kwargs)
+
 # %% ../nbs/02i_explorer.ipynb #75dbcf34
-class FaceExplorer:
+class FaceExplorer(WidgetTool):
     """Drag the 17 action units of a drawn person and see face, labels and the difference to neutral.
     number: which person, from 0 on. size: 32 to 256 pixels a side. seed: of the button for a random person. `state` holds what is shown, `views` its
     pictures; every callback is a plain method. ImportError without ipywidgets, ValueError for a person or size that cannot be drawn."""
     def __init__(self, number: int = 0, size: int = 128, seed: int = 0):
         w = lab()
-        self.size, self.quiet, self.random = size, False, random.Random(seed)
+        self.size, self.random = size, random.Random(seed)
         (self.images, pictures), (self.sliders, columns) = picture_boxes(w), au_sliders(w)
         self.number = w.BoundedIntText(min=0, max=2 ** 31 - 1, description="person", layout={"width": "180px"})
         button = lambda text, tip: w.Button(description=text, tooltip=tip, layout={"width": "140px"})
@@ -112,17 +143,6 @@ class FaceExplorer:
         self.other.on_click(lambda button: self.safely(self.another))
         self.back.on_click(lambda button: self.safely(self.reset))
 
-    def safely(self, action: Any, *args: Any) -> None:
-        "Call a method. An error becomes a red sentence, the widgets go back to the last state that worked, and what is not foreseen is raised as well"
-        if self.quiet: return
-        try:
-            action(*args)
-            self.error.value = ""
-        except Exception as error:
-            self.error.value = f"<div role='alert' style='color: #b00020'><b>{type(error).__name__}:</b> {escape(str(error))}</div>"
-            self.follow()
-            if not isinstance(error, (ValueError, TypeError)): raise
-
     def drag(self, name: str, value: float) -> None: self.go(moved(self.state, name, value, self.side.value))     # a slider
     def choose(self, number: int) -> None: self.go(self.state._replace(number=number))     # somebody else, the same expression
     def another(self) -> None: self.choose(self.random.randrange(10_000))
@@ -138,12 +158,11 @@ class FaceExplorer:
 
     def follow(self) -> None:
         "Set the person's number and the sliders (the mean of the sides they stand for) to the state, silently"
-        self.quiet = True
-        try:
+        with self.silently():
             self.number.value = self.state.number
             for name, slider in self.sliders.items():
                 value = round(self.state.aus[au_index(name), list(CHOICES[self.side.value])].mean().item(), 3)
                 if abs(slider.value - value) > 1e-3: slider.value = value
-        finally: self.quiet = False
+
+    def recover(self) -> None: self.follow()     # to the last state that worked
     def figure(self) -> Any: return show_views(self.views)     # static
-    def _repr_mimebundle_(self, **kwargs: Any) -> Any: return self.widget._repr_mimebundle_(**kwargs)

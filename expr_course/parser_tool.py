@@ -14,7 +14,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from .explorer import lab, to_png
+from .explorer import WidgetTool, lab, to_png
 from .faces import LABELS
 from .images import open_image
 from .plots import PALETTE, color_labels, show_images
@@ -43,13 +43,14 @@ def legend(found: dict[str, float]) -> str:
     rows = sorted(((share, name) for name, share in found.items() if share), reverse=True)
     return "<div style='line-height:1.5'>" + " &nbsp; ".join(f"{chip(name)} {escape(name)} {100 * share:.1f} %" for share, name in rows) + "</div>"
 
-class ParsingViewer:
+class ParsingViewer(WidgetTool):
     """A picture and what a parser makes of it: overlay, a toggle per class, opacity, legend, upload. Needs ipywidgets.
 
     parser: pictures N×3×H×W -> scores (a PictureParser), or anything with `parse(image)` (an ExpressionEditor). image: anything that `open_image` reads."""
+    FORESEEN = (ValueError, TypeError, OSError)
+
     def __init__(self, parser: Any, image: Any) -> None:
-        w = lab()
-        self.parser, self.quiet = parser, False
+        w, self.parser = lab(), parser
         self.images = {name: w.Image(format="png", layout={"width": "256px", "height": "auto"}) for name in ("picture", "overlay")}
         self.toggles = {name: w.ToggleButton(value=name != "background", description=name, layout={"width": "92px"}, tooltip=f"show or hide {name}") for name in LABELS}
         self.opacity = w.FloatSlider(value=0.5, min=0, max=1, step=0.05, description="opacity", readout_format=".2f")
@@ -67,16 +68,6 @@ class ParsingViewer:
         self.all.on_click(lambda _: self.safely(self.choose, LABELS))
         self.none.on_click(lambda _: self.safely(self.choose, ()))
         self.upload.observe(lambda change: self.safely(self.take, change["new"]), "value")
-
-    def safely(self, action: Any, *args: Any) -> None:
-        "Call a method; an error becomes a red sentence and stays until something works. An unexpected one is raised as well"
-        if self.quiet: return
-        try:
-            action(*args)
-            self.error.value = ""
-        except Exception as error:
-            self.error.value = f"<div role='alert' style='color: #b00020'><b>{type(error).__name__}:</b> {escape(str(error))}</div>"
-            if not isinstance(error, (ValueError, TypeError, OSError)): raise
 
     def open(self, image: Any) -> None:
         "Another picture: parse it once, then show it"
@@ -97,10 +88,8 @@ class ParsingViewer:
 
     def choose(self, names: tuple[str, ...]) -> None:
         "Show exactly these classes"
-        self.quiet = True
-        try:
+        with self.silently():
             for name, toggle in self.toggles.items(): toggle.value = name in names
-        finally: self.quiet = False
         self.update()
 
     def take(self, files: Any) -> None:
@@ -108,7 +97,6 @@ class ParsingViewer:
         if files: self.open(bytes(files[0]["content"]))
 
     def figure(self) -> Any: return show_images([torch.stack([self.image, self.view, color_labels(self.labels)[0]])], titles=["picture", "overlay", "labels"], height=1.8)
-    def _repr_mimebundle_(self, **kwargs: Any) -> Any: return self.widget._repr_mimebundle_(**kwargs)
 
 # %% ../nbs/14c_using_a_parser.ipynb #07d39733
 def export_onnx(network: nn.Module, path: str | Path, size: int = 128) -> Path:

@@ -9,8 +9,6 @@ __all__ = ['FIRST', 'MAX_BYTES', 'MAX_UPLOAD_PIXELS', 'MAX_SIDE', 'COLUMNS', 'SI
 
 # %% ../nbs/11d_sliders.ipynb #0978a7b7
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from html import escape
 from types import SimpleNamespace
 from typing import Any, NamedTuple
@@ -21,7 +19,7 @@ from torch import Tensor
 from .action_units import (AU_INFO, AUS, EMOTIONS, MAX_INTENSITY, N_AUS, REGIONS, apply_relative, au_dict, emotion_vector, relative, sample_aus)
 from .data import split_seed
 from .editing import ExpressionEditor, shrink, square
-from .explorer import lab, to_png
+from .explorer import WidgetTool, lab, to_png
 from .faces import Identity, render, sample_identities
 from .images import open_image
 from .metrics import edit_alignment
@@ -140,8 +138,9 @@ def arrange(w: Any, c: SimpleNamespace, pictures: Any, sliders: Any) -> Any:
     return tool
 
 # %% ../nbs/11d_sliders.ipynb #fe8ad066
-class _Shell:
-    "What every such tool needs: an editor, a subject, a wish; widgets that show what is true; calls whose errors stay"
+class _Shell(WidgetTool):
+    "What the editor's tool needs beyond `WidgetTool`: an editor, a subject, a wish; widgets that show what is true"
+    FORESEEN = (ValueError, TypeError, OSError)
     def __init__(self, image: Any = None, editor: ExpressionEditor | None = None, size: int = 128):
         w = lab()
         self.editor, self.size = editor or ExpressionEditor.from_pretrained(), size
@@ -149,28 +148,12 @@ class _Shell:
         self.subject = drawn(0, size=size) if image is None else framed(open_image(image).rgb, "your picture")
         self.sliders, columns = au_sliders(w)
         self.images, self.boxes, pictures = picture_boxes(w)
-        self.c, self.quiet = control_row(w), False
+        self.c = control_row(w)
+        self.error = self.c.error
         self.widget = arrange(w, self.c, pictures, columns)
         self.c.side.disabled = not self.editor.per_side
         self.connect()
         self.update()
-
-    @contextmanager
-    def silently(self) -> Iterator[None]:
-        "Inside, widgets may be set and no method is called"
-        self.quiet = True
-        try: yield
-        finally: self.quiet = False
-
-    def safely(self, action: Any, *args: Any) -> None:
-        "Call a method; an error becomes a red sentence in the widget and stays until something works. An unexpected one is raised as well"
-        if self.quiet: return
-        try:
-            action(*args)
-            self.c.error.value = ""
-        except Exception as error:
-            self.c.error.value = f"<div role='alert' style='color: #b00020'><b>{type(error).__name__}:</b> {escape(str(error))}</div>"
-            if not isinstance(error, (ValueError, TypeError, OSError)): raise
 
     def sides(self) -> list[int]:
         "The columns of the wish that the sliders move now"
@@ -194,8 +177,6 @@ class _Shell:
     def figure(self) -> Any:
         "What is shown now, as a static figure"
         return show_views(self.views)
-
-    def _repr_mimebundle_(self, **kwargs: Any) -> Any: return self.widget._repr_mimebundle_(**kwargs)
 
 # %% ../nbs/11d_sliders.ipynb #7daf8b52
 class EditorSliders(_Shell):
