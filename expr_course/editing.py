@@ -28,7 +28,7 @@ def shrink(images: Tensor, size: int) -> Tensor:
 def edit_faces(generator: nn.Module, faces: Tensor, asked: Tensor, size: int) -> Tensor:
     """Edit framed faces of any resolution with a generator that works at `size`: N×3×S×S in [-1, 1] and N×17×2 relative AUs.
 
-    A displacement head's flow and gate are enlarged and applied to the full picture (Eq. C7), so nothing is blurred. For other heads
+    A displacement head's flow and paint are enlarged and applied to the full picture (Eq. C7), so nothing is blurred. For other heads
     the change G(x, v) − G(x, 0) is enlarged and added. Either way rows of zeros return their face exactly."""
     small = shrink(faces, size)
     parts: Parts = generator.parts(small, asked)

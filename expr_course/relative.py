@@ -35,9 +35,9 @@ from .pretrained import WEIGHTS, load_network, save_network
 # %% ../nbs/11b_relative_training.ipynb #a9d2a135
 MODEL = dict(n_aus=34, width=16, head="displacement", skips="msf")                                  # the generator
 JUDGE = dict(judge="matching", judge_width=16, judge_steps=1, warm=2000)                            # the judge; steps it learns alone
-TERMS = dict(adversarial=1.0, au=10.0, zero=0.0, cycle=10.0, smooth=2.0, gate=0.3, penalty=0.05)   # of the loss terms
-RATES = dict(rate=2e-4, judge_rate=3e-4, penalty_every=8, cycle_every=2, mix=0.3, edits=16)
-RUN = dict(steps=5500, batch_size=32, size=64, faces=16384, ema=0.999, precision="no", log_every=25, save_every=250, sample_every=500,
+TERMS = dict(adversarial=1.0, au=20.0, zero=0.0, cycle=10.0, smooth=2.0, paint=45.0, penalty=0.3)   # of the loss terms
+RATES = dict(rate=4e-4, judge_rate=3e-4, penalty_every=8, cycle_every=2, mix=0.3, edits=16)
+RUN = dict(steps=6500, batch_size=32, size=64, faces=16384, ema=0.999, precision="no", log_every=25, save_every=250, sample_every=500,
            measure_every=250, cases=64, device="auto", start="")
 
 # %% ../nbs/11b_relative_training.ipynb #d47b7443
@@ -48,10 +48,10 @@ def mirror_half(batch: dict[str, Any]) -> tuple[Tensor, Tensor]:
     return image, aus
 
 def other_expressions(aus: Tensor, mix: float) -> Tensor:
-    "Targets N×17×2: another face's AUs; for a share `mix` of the batch a random half of them, the rest as they are"
+    "Targets N×17×2: another face's AUs; for a share `mix` of the batch a random half of them, each side for itself, the rest as they are"
     target = wrong_aus(aus)
     some = torch.rand(len(aus), 1, 1, device=aus.device) < mix
-    keep = torch.rand(len(aus), aus.shape[1], 1, device=aus.device) < 0.5
+    keep = torch.rand(aus.shape, device=aus.device) < 0.5
     return torch.where(some & keep, aus, target)
 
 # %% ../nbs/11b_relative_training.ipynb #87df683b
@@ -62,12 +62,12 @@ def editing_terms(system: "RelativeEditing", target: Tensor, fake: Tensor) -> di
 
 # %% ../nbs/11b_relative_training.ipynb #702523c4
 def keeping_terms(system: "RelativeEditing", x: Tensor, asked: Tensor, parts: Parts, fake: Tensor, step: int) -> dict[str, Tensor]:
-    "What makes the generator keep the rest: both halves of Eq. L7, and a calm flow and a small gate where the head has them"
+    "What makes the generator keep the rest: both halves of Eq. L7, and a smooth flow and little paint where the head has them"
     s, terms = system.s, {}
     if s["zero"]: terms["zero"] = s["zero"] * F.l1_loss(system.generator(x, torch.zeros_like(asked)), x)
     if s["cycle"] and step % s["cycle_every"] == 0: terms["cycle"] = s["cycle"] * F.l1_loss(system.generator(fake, -asked), x)
     if parts.flow is not None: terms["smooth"] = s["smooth"] * total_variation(parts.flow)
-    if parts.gate is not None: terms["gate"] = s["gate"] * parts.gate.mean()
+    if parts.paint is not None: terms["paint"] = s["paint"] * parts.paint.abs().mean()
     return terms
 
 # %% ../nbs/11b_relative_training.ipynb #87df683b-2

@@ -82,10 +82,11 @@ class ConditionBlock(nn.Module):
 # %% ../nbs/08_unet.ipynb #0d9503d2
 class Parts(NamedTuple):
     "What a head decides. `apply_parts` turns it and a picture, of the same or of a higher resolution, into the edited picture."
-    colour: Tensor                 # N×3×h×w in [-1, 1]
+    colour: Tensor | None = None   # N×3×h×w in [-1, 1], replaces the picture
     gate: Tensor | None = None     # N×1×h×w in [0, 1]: how much of `colour` replaces the picture; None: all of it
     flow: Tensor | None = None     # N×2×h×w, (dx, dy) in image widths and heights: output pixel p looks at the input's p + flow(p)
-    strength: Tensor | None = None # N×1×1×1 in [0, 1): exactly 0 where nothing was asked for (already inside gate and flow)
+    paint: Tensor | None = None    # N×3×h×w in [-2, 2], added to the moved picture
+    strength: Tensor | None = None # N×1×1×1 in [0, 1): exactly 0 where nothing was asked for (already inside flow and paint)
 
 
 def resize(t: Tensor, like: Tensor) -> Tensor:
@@ -130,15 +131,16 @@ def warp(image: Tensor, flow: Tensor) -> Tensor:
 
 # %% ../nbs/08_unet.ipynb #17e10f04
 def apply_parts(image: Tensor, parts: Parts) -> Tensor:
-    """The edited picture, in the size and dtype of `image` (N×3×H×W in [-1, 1]): y = (1 − g)·warp(x) + g·colour (Eq. C7).
+    """The edited picture, in the size and dtype of `image` (N×3×H×W in [-1, 1]): move, replace, add, whatever the parts hold (Eq. C7).
 
     Where `strength` is exactly 0 the result is `image` itself, bit for bit.
     """
-    colour = resize(parts.colour, image)
     y = image.float() if parts.flow is None else warp(image, parts.flow)
-    y = colour if parts.gate is None else y + resize(parts.gate, image) * (colour - y)
-    if parts.strength is not None:
-        y = torch.where(parts.strength > 0, y, image.float())
+    if parts.colour is not None:
+        colour = resize(parts.colour, image)
+        y = colour if parts.gate is None else y + resize(parts.gate, image) * (colour - y)
+    if parts.paint is not None: y = (y + resize(parts.paint, image)).clamp(-1, 1)
+    if parts.strength is not None: y = torch.where(parts.strength > 0, y, image.float())
     return y.to(image.dtype)
 
 # %% ../nbs/08_unet.ipynb #cf721493
@@ -147,23 +149,23 @@ def strength(v: Tensor, tau: float = 0.2) -> Tensor:
     return -torch.expm1(-torch.linalg.vector_norm(v.float(), dim=1) / tau)[:, None, None, None]
 
 
-class DisplacementHead(AttentionHead):
-    """The course's own head, Eq. C7: y = (1 − s·g)·x(p + s·f) + s·g·colour, s = 1 − exp(−‖v‖/τ).
+class DisplacementHead(nn.Module):
+    """The course's own head, Eq. C7: y = x(p + s·f) + s·c, s = 1 − exp(−‖v‖/τ). Features N×C×H×W -> Parts(flow, paint).
 
     A smooth flow f, predicted at 1/`reduce` of the resolution and at most `reach` image sizes long, moves the input's own
-    pixels; a gate g, nearly shut at the start, paints what motion cannot bring (teeth, furrows). G(x, 0) = x exactly.
+    pixels; a paint c adds what motion cannot bring (teeth, furrows). Untrained it is the identity; G(x, 0) = x always, exactly.
     """
-    def __init__(self, width: int, reach: float = 0.12, tau: float = 0.2, reduce: int = 4, bias: float = -3.0):
-        super().__init__(width, bias)
+    def __init__(self, width: int, reach: float = 0.12, tau: float = 0.2, reduce: int = 4):
+        super().__init__()
         self.reach, self.tau = reach, tau
         self.look = nn.Sequential(conv(width, 2 * width, reduce, reduce), nn.LeakyReLU(0.1), conv(2 * width, 2 * width, 3), nn.LeakyReLU(0.1))
-        self.flow = conv(2 * width, 2, 3)
-        nn.init.zeros_(self.flow.weight)
+        self.flow, self.paint = conv(2 * width, 2, 3), conv(width, 3, 7)
+        for last in (self.flow, self.paint): nn.init.zeros_(last.weight)
 
     def forward(self, features: Tensor, image: Tensor, v: Tensor) -> Parts:
-        s, painted = strength(v, self.tau), super().forward(features, image, v)
+        s = strength(v, self.tau)
         flow = self.reach * torch.tanh(self.flow(self.look(features)).float())
-        return Parts(painted.colour, s * painted.gate, s * flow, s)
+        return Parts(flow=s * flow, paint=s * 2 * torch.tanh(self.paint(features).float()), strength=s)
 
 
 HEADS = {"direct": DirectHead, "attention": AttentionHead, "displacement": DisplacementHead}

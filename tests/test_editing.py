@@ -153,9 +153,9 @@ def test_tiny_pictures(editor, size):
 
 
 def test_full_resolution_is_not_blurred(editor):
-    """A fine pattern outside of the gate survives; small networks would smear it."""
+    """A fine pattern survives where nothing moves; small networks would smear it."""
     fine = (smooth((256, 256)) * 0.5 + 0.2 * (-1.0) ** torch.arange(256)).clamp(-1, 1)
-    still = MSFUNet(34, 4, "displacement").eval()     # its flow is zero and its gate nearly shut
+    still = MSFUNet(34, 4, "displacement").eval()     # untrained: nothing moves, nothing is added
     out = ExpressionEditor(still, size=32, device="cpu").edit(fine, SMILE)
     assert (out - fine).abs().mean() < 0.05
     blurred = torch.nn.functional.interpolate(shrink(fine[None], 32), (256, 256))[0]

@@ -13,9 +13,10 @@ def image(n=2, size=32, seed=0):
     return torch.rand(n, 3, size, size, generator=torch.Generator().manual_seed(seed)) * 2 - 1
 
 
-def awake(net, scale=0.5):
-    "A network whose flow no longer starts at zero, so that it really edits."
+def awake(net, scale=0.5, paint=0.02):
+    "A network whose flow and paint no longer start at zero, so that it really edits."
     torch.nn.init.normal_(net.head.flow.weight, 0, scale)
+    torch.nn.init.normal_(net.head.paint.weight, 0, paint)
     return net
 
 
@@ -182,7 +183,7 @@ def test_flow_keeps_its_reach():
 def test_parts_apply_at_full_resolution():
     "The same decision on a picture four times as large is the same edit."
     torch.manual_seed(0)
-    net, v = awake(ConditionalUNet(34, 8, "displacement"), 0.05), torch.rand(1, 17, 2)
+    net, v = awake(ConditionalUNet(34, 8, "displacement"), 0.3, paint=0), torch.rand(1, 17, 2)
     big = torch.nn.functional.interpolate(image(1, 8), 256, mode="bicubic", align_corners=False).clamp(-1, 1)
     small = torch.nn.functional.avg_pool2d(big, 4)
     with torch.no_grad():
