@@ -6,7 +6,7 @@
 __all__ = ['LABELS', 'SKIN', 'NOSE', 'EYE_G', 'L_EYE', 'R_EYE', 'L_BROW', 'R_BROW', 'L_EAR', 'R_EAR', 'MOUTH', 'U_LIP', 'L_LIP',
            'HAIR', 'HAT', 'EAR_R', 'NECK_L', 'NECK', 'CLOTH', 'everywhere', 'glasses_on', 'LAYERS', 'LAYER_BOXES',
            'within', 'background', 'hair_cap', 'hair_end', 'face_opening', 'hair_box', 'back_hair', 'front_hair',
-           'neck_half', 'neck', 'necklace', 'cloth', 'ears', 'earrings', 'redness', 'bags', 'beard', 'skin', 'nose',
+           'neck_half', 'neck', 'necklace', 'cloth', 'ears', 'earrings', 'redness', 'bags', 'whiskers', 'beard', 'skin', 'nose',
            'eyes', 'lids', 'brows', 'mouth', 'mouth_corners', 'rim', 'lenses', 'glasses', 'hat', 'paint_layer',
            'paint_layers']
 
@@ -18,34 +18,16 @@ from torch import Tensor
 
 # %% ../../nbs/02g_layers.ipynb #ac31a465
 from .geometry import brow_curve, bump, eye_curves, nose_base, ridge, smooth, window
-from .painter import Canvas, blank, coverage, hsv, inside, iris_color, lip_color, rgb
+from .painter import (CLOTH, EAR_R, EYE_G, HAIR, HAT, L_BROW, L_EAR, L_EYE, L_LIP, LABELS, MOUTH, NECK, NECK_L, NOSE, R_BROW, R_EAR, R_EYE, SKIN, U_LIP,
+                      Canvas, blank, coverage, hsv, inside, iris_color, lip_color, rgb)
 from .relief import stripes
-from .scene import WHOLE, Box, Scene
+from .scene import WHOLE, Box, Scene, everywhere, within
+from .backdrop import background
+from .head import bags, neck, neck_half, redness, skin
 
 # %% ../../nbs/02g_layers.ipynb #0f0136a6
-LABELS = ("background", "skin", "nose", "eye_g", "l_eye", "r_eye", "l_brow", "r_brow", "l_ear", "r_ear", "mouth",
-          "u_lip", "l_lip", "hair", "hat", "ear_r", "neck_l", "neck", "cloth")     # CelebAMask-HQ's official order
-SKIN, NOSE, EYE_G, L_EYE, R_EYE, L_BROW, R_BROW, L_EAR, R_EAR, MOUTH, U_LIP, L_LIP, HAIR, HAT, EAR_R, NECK_L, NECK, CLOTH = range(1, 19)
-
 # %% ../../nbs/02g_layers.ipynb #7ea24049
-def within(limits: Callable, worn: Callable | None = None) -> Callable:
-    "Decorator: `draw.box` says where on the head, and on whom, a function may draw (see `scene.Box`)"
-    def remember(draw: Callable) -> Callable:
-        draw.box = Box(limits, worn)
-        return draw
-    return remember
-
-everywhere = within(WHOLE.limits)
-
 # %% ../../nbs/02g_layers.ipynb #eb360005
-@everywhere
-def background(c: Canvas, s: Scene) -> None:
-    "Two hues, mixed from top to bottom and by a texture"
-    p, t = s.p, s.texture
-    one, two = hsv(p.back_hue, 0.35, 0.25 + 0.65 * p.back_dark), hsv(p.back_hue2, 0.3, 0.85 - 0.6 * p.back_dark)
-    mix = (0.5 + 0.25 * s.y + (0.3 + 1.2 * p.back_busy) * t.back).clamp(0, 1)
-    c.image = torch.lerp(one, two, mix[:, None]) * (1 + 0.5 * p.back_busy * t.glow)[:, None]
-
 # %% ../../nbs/02g_layers.ipynb #de4ddf2e
 def hair_cap(s: Scene) -> Tensor:
     "Negative inside the outer contour of the hair, N×H×W"
@@ -84,17 +66,6 @@ def front_hair(c: Canvas, s: Scene) -> None:
     c.paint(coverage(f), s.hair * s.hair_light, HAIR)
 
 # %% ../../nbs/02g_layers.ipynb #9d58116c
-def neck_half(s: Scene) -> Tensor:
-    "Half width of the neck, N×H×W; it widens towards the shoulders"
-    return s.p.face_width * s.p.neck_width + 0.05 * smooth((s.v - 0.85) / 0.3)
-
-@within(lambda p: (0.44, 9, 0.63))
-def neck(c: Canvas, s: Scene) -> None:
-    "The neck, round and shaded by the chin, whose shadow falls with the jaw (AU26)"
-    p, U, v, half = s.p, s.U, s.v, neck_half(s)
-    shadow = 0.55 + 0.35 * smooth((v - p.chin_y - 0.10 * s.a.AU26 - 0.02 + 0.25 * U * U) / 0.22)
-    c.paint(coverage(torch.maximum(U - half, 0.45 - v)), s.skin * (shadow * (1 - 0.35 * (U / half) ** 2) * p.exposure)[:, None], NECK)
-
 # %% ../../nbs/02g_layers.ipynb #fe36ea9a
 @within(lambda p: (0.82, 1.03, 0.63), worn=lambda p: p.necklace > 0.45)
 def necklace(c: Canvas, s: Scene) -> None:
@@ -127,21 +98,8 @@ def earrings(c: Canvas, s: Scene) -> None:
     c.paint(inside((radius - 0.032).abs() - 0.012, s.px) * (s.v > 0.1), hsv(0.13 + 0 * p.hat_hue, 0.4, 0.95), EAR_R)
 
 # %% ../../nbs/02g_layers.ipynb #aaa43f2e
-@within(lambda p: (-0.24, 0.40, 0.64))
-def redness(s: Scene) -> Tensor:
-    "N×H×W: how much red there is more than usual: cheeks, tip of the nose, freckles"
-    p, U, v = s.p, s.U, s.v
-    red = 0.10 * p.blush * bump(U, v, 0.36, 0.15, 0.26, 0.22) + 0.06 * bump(U, v, 0.0, p.eye_y + p.nose_length - 0.03, 0.16, 0.12)
-    return red + 0.5 * p.freckles.clamp(min=0) * (s.texture.skin - 0.30).clamp(min=0) * bump(U, v, 0.15, 0.08, 0.40, 0.30)
-
-@within(lambda p: (p.eye_y, p.eye_y + 0.15, p.eye_x + 0.15))
-def bags(s: Scene) -> Tensor:
-    "N×H×W: shadows under the eyes, deeper with age"
-    return (0.10 + 0.14 * s.p.age) * bump(s.U, s.v, s.p.eye_x - 0.02, s.p.eye_y + 0.075, 0.14, 0.055)
-
 # %% ../../nbs/02g_layers.ipynb #7d82d802
-@within(lambda p: (0.16, p.chin_y + 0.13, p.face_width + 0.02), worn=lambda p: (p.beard > 0) | (p.moustache * (p.beard + 0.75) > 0))
-def beard(s: Scene) -> Tensor:
+def whiskers(s: Scene) -> Tensor:
     "N×H×W in [0, 1]: how much of the skin beard and moustache hide; they hang on the skin and move with the jaw"
     p, U, sv = s.p, s.U, s.sv
     line = 0.18 + 0.2475 * (1 - U / p.face_width).clamp(0, 1)
@@ -152,15 +110,10 @@ def beard(s: Scene) -> Tensor:
     return (1.2 * torch.maximum(whiskers, moustache)).clamp(max=0.92) * rough
 
 # %% ../../nbs/02g_layers.ipynb #d67cf089
-@within(lambda p: (p.skull_top - 0.03, p.chin_y + 0.13, p.face_width + 0.02))
-def skin(c: Canvas, s: Scene) -> None:
-    "The head: complexion under a beard, in this light, with its furrows and highlights"
-    hidden = s.local("beard", beard)
-    mottled = (1 + (0.07 + 0.06 * s.p.age) * s.texture.skin) * (1 - s.local("bags", bags))
-    tone = s.skin * mottled[:, None] * (1 - s.local("redness", redness)[:, None] * rgb(0.15, 1.0, 0.9, s.u))
-    tone = torch.lerp(tone, 0.75 * s.hair, hidden[:, None])
-    creased = 1 - 0.36 * s.furrow.clamp(max=1.25)[:, None] * rgb(0.80, 1.0, 1.0, s.u)
-    c.paint(s.face, tone * s.light[:, None] * creased + 0.10 * (s.shine * (1 - hidden))[:, None], SKIN)
+@within(lambda p: (0.16, p.chin_y + 0.13, p.face_width + 0.02), worn=lambda p: (p.beard > 0) | (p.moustache * (p.beard + 0.75) > 0))
+def beard(c: Canvas, s: Scene) -> None:
+    "Beard and moustache over the skin, in the light of the face; they carry no label of their own"
+    c.paint(whiskers(s) * s.face, 0.75 * s.hair * s.light[:, None])
 
 # %% ../../nbs/02g_layers.ipynb #0f920efc
 @within(lambda p: (p.eye_y - 0.03, p.eye_y + p.nose_length + 0.05, p.nose_width + 0.03))
@@ -281,8 +234,8 @@ def hat(c: Canvas, s: Scene) -> None:
     c.paint(cover, hsv(p.hat_hue, 0.55, 0.55 * torch.ones_like(brim)) * fold[:, None], HAT)
 
 # %% ../../nbs/02g_layers.ipynb #50969997
-LAYERS = (background, back_hair, neck, necklace, cloth, ears, skin, nose, lenses, eyes, brows, mouth, glasses, front_hair, earrings, hat)
-LAYER_BOXES = {draw.__name__: draw.box for draw in LAYERS + (redness, bags, beard)}
+LAYERS = (background, back_hair, neck, necklace, cloth, ears, skin, beard, nose, lenses, eyes, brows, mouth, glasses, front_hair, earrings, hat)
+LAYER_BOXES = {draw.__name__: draw.box for draw in LAYERS + (redness, bags)}
 
 # %% ../../nbs/02g_layers.ipynb #d38f6980
 def paint_layer(c: Canvas, s: Scene, layer: Callable) -> None:

@@ -17,6 +17,10 @@ from torch import Tensor
 from .geometry import smooth
 from .identity import Identity
 
+LABELS = ("background", "skin", "nose", "eye_g", "l_eye", "r_eye", "l_brow", "r_brow", "l_ear", "r_ear", "mouth",
+          "u_lip", "l_lip", "hair", "hat", "ear_r", "neck_l", "neck", "cloth")     # CelebAMask-HQ's official order
+SKIN, NOSE, EYE_G, L_EYE, R_EYE, L_BROW, R_BROW, L_EAR, R_EAR, MOUTH, U_LIP, L_LIP, HAIR, HAT, EAR_R, NECK_L, NECK, CLOTH = range(1, 19)
+
 # %% ../../nbs/02e_painter.ipynb #69648d06
 def coverage(f: Tensor) -> Tensor:
     """Share of each pixel inside {f < 0}: N×H×W in [0, 1], for an implicit function f, N×H×W, in any unit.

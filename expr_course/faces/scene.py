@@ -45,6 +45,15 @@ BOXES = dict(
     face=Box(lambda p: (p.skull_top - 0.03, p.chin_y + 0.13, p.face_width + 0.02)),
 )
 
+def within(limits: Callable, worn: Callable | None = None) -> Callable:
+    "Decorator: `draw.box` says where on the head, and on whom, a function may draw (see `scene.Box`)"
+    def remember(draw: Callable) -> Callable:
+        draw.box = Box(limits, worn)
+        return draw
+    return remember
+
+everywhere = within(WHOLE.limits)
+
 # %% ../../nbs/02f_scene.ipynb #a9b228ea
 MARGIN, POINTS = 2, 5     # pixels around a box; points along its sides
 
