@@ -1,16 +1,62 @@
-"""What stands behind a person"""
-
-from .painter import Canvas, hsv
-from .scene import Scene, everywhere
+"""What stands behind a person: studio walls, rooms out of focus, lights at night"""
 
 import torch
+from torch import Tensor
 
+from .geometry import smooth
+from .painter import Canvas, hsv, rgb
+from .scene import Scene, everywhere
+
+
+def _share(kind: Tensor, low: float, high: float) -> Tensor:
+    "1 where low <= kind < high, else 0"
+    return ((kind >= low) & (kind < high)).float()
+
+def _sideways(s: Scene) -> Tensor:
+    "x of the picture towards the lamp's side, -1 to 1: in a mirror the background is mirrored too"
+    return s.x * torch.sign(s.p.light_x)
+
+def studio(s: Scene) -> Tensor:
+    "A wall, from white over grey to black, lighter on one side; N×3×H×W"
+    p = s.p
+    wall = hsv(p.back_hue, 0.30 * p.back_busy ** 2, torch.where(p.back_dark > 0.6, 0.90 + 0.12 * p.back_dark, 0.02 + 1.1 * p.back_dark))
+    fall = 1 + 0.25 * (p.back_hue2 - 0.2) * _sideways(s) + 0.15 * (p.back_busy - 0.5) * s.y
+    return wall * fall[:, None]
+
+def room(s: Scene) -> Tensor:
+    "Things out of focus: two colours and a third, large soft patches with some harder edges; N×3×H×W"
+    p, t = s.p, s.texture
+    one, two = hsv(p.back_hue, 0.40 * p.back_busy * p.back_hue2, 0.08 + 0.85 * p.back_dark), hsv(p.back_hue2, 0.40 * p.back_dark * p.back_hue, 0.75 - 0.65 * p.back_dark)
+    sharp = 1.0 + 5 * p.back_busy ** 3
+    image = torch.lerp(one, two, smooth(0.5 + sharp * 0.6 * t.back)[:, None])
+    third = hsv(0.6 * p.back_hue + 0.4 * p.back_hue2, 0.35, 0.35 + 0.6 * p.back_busy)
+    return torch.lerp(image, third, 0.8 * smooth(3 * (t.glow - 0.10) * sharp)[:, None]) * (1 + 0.25 * t.back)[:, None]
+
+def boards(s: Scene) -> Tensor:
+    "A wall with upright and level edges, as of doors, shelves and posters; N×3×H×W"
+    p, t = s.p, s.texture
+    n = 2.0 + 3.0 * p.back_busy
+    cell = torch.floor(n * _sideways(s) + 0.6 * torch.floor(0.7 * n * s.y + 0.3)) * 0.37 + torch.floor(0.7 * n * s.y + 0.3) * 0.61 + p.back_hue2
+    level = cell - cell.floor()
+    color = hsv(p.back_hue + 0.25 * level, 0.05 + 0.4 * p.back_busy * level ** 2, 0.12 + 0.80 * (level * (0.4 + p.back_dark)).clamp(max=1))
+    return color * (1 + 0.3 * t.back)[:, None]
+
+def lights(s: Scene) -> Tensor:
+    "Night, and lamps far behind it as discs of light; N×3×H×W"
+    p, t = s.p, s.texture
+    dark = hsv(p.back_hue, 0.5, 0.02 + 0.18 * p.back_dark) * (1 + t.glow)[:, None]
+    n = 2.5 + 3 * p.back_busy
+    gx, gy = n * _sideways(s) + p.back_hue, n * s.y + p.back_hue2
+    jx, jy = torch.floor(gx), torch.floor(gy)
+    luck = torch.sin(12.9 * jx + 78.2 * jy + 40 * p.back_hue) * 43.7
+    luck = luck - luck.floor()
+    off = ((gx - jx - 0.5 + 0.35 * torch.sin(37 * luck)) ** 2 + (gy - jy - 0.5 + 0.35 * torch.sin(91 * luck)) ** 2).sqrt()
+    disc = smooth((0.06 + 0.13 * torch.sin(55 * luck).abs() - off) / 0.05) * (luck > 0.5)
+    return dark + hsv(p.back_hue2 + 0.15 * luck, 0.6 * (luck - 0.4), luck) * disc[:, None]
 
 @everywhere
 def background(c: Canvas, s: Scene) -> None:
-    "Two hues, mixed from top to bottom and by a texture"
-    p, t = s.p, s.texture
-    one, two = hsv(p.back_hue, 0.35, 0.25 + 0.65 * p.back_dark), hsv(p.back_hue2, 0.3, 0.85 - 0.6 * p.back_dark)
-    mix = (0.5 + 0.25 * s.y + (0.3 + 1.2 * p.back_busy) * t.back).clamp(0, 1)
-    c.image = torch.lerp(one, two, mix[:, None]) * (1 + 0.5 * p.back_busy * t.glow)[:, None]
-
+    "One of four kinds of background, by `back_kind`"
+    k = s.p.back_kind
+    kinds = ((studio, 0.0, 0.40), (room, 0.40, 0.75), (boards, 0.75, 0.90), (lights, 0.90, 2.0))
+    c.image = sum(draw(s) * _share(k, low, high)[:, None] for draw, low, high in kinds).clamp(0, 1.2)

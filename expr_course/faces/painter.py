@@ -55,7 +55,7 @@ def along(stops: tuple, x: Tensor) -> Tensor:
     return torch.lerp(stops[i], stops[i + 1], (k - i)[:, None])[:, :, None, None]
 
 # %% ../../nbs/02e_painter.ipynb #50d48acd
-SKIN_TONES = ((0.97, 0.85, 0.77), (0.93, 0.75, 0.63), (0.86, 0.65, 0.50), (0.74, 0.52, 0.38), (0.54, 0.36, 0.25), (0.33, 0.21, 0.15))
+SKIN_TONES = ((0.95, 0.81, 0.74), (0.92, 0.74, 0.64), (0.86, 0.66, 0.54), (0.76, 0.55, 0.43), (0.58, 0.39, 0.29), (0.36, 0.235, 0.175))
 
 def skin_color(p: SimpleNamespace) -> Tensor:
     "N×3×1×1 in [0, 1]: the whole range of human skin, from light to dark (`skin_tone`), with a warm or a cool `undertone`"
@@ -90,8 +90,8 @@ def texture(people: Identity, which: int, x: Tensor, y: Tensor) -> Tensor:
 
 # %% ../../nbs/02e_painter.ipynb #d68cdfdb
 def all_textures(people: Identity, u: Tensor, v: Tensor, x: Tensor, y: Tensor) -> SimpleNamespace:
-    "skin, hair, back, glow, each N×H×W: skin and hair move with the head (read at u, v), the background stays with the picture (x, y)"
-    return SimpleNamespace(skin=0.6 * texture(people, 0, u, v) + texture(people, 0, 3.1 * u, 3.1 * v),
+    "skin, pores, hair, back, glow, each N×H×W: skin and hair move with the head (read at u, v), the background stays with the picture (x, y)"
+    return SimpleNamespace(skin=texture(people, 0, 0.4 * u, 0.4 * v) + 0.7 * texture(people, 0, 1.1 * u, 1.1 * v), pores=texture(people, 0, 3.7 * u, 3.7 * v),
                            hair=texture(people, 1, 4.3 * u, 0.55 * v) + 0.6 * texture(people, 1, 2.0 * u, 0.3 * v),
                            back=texture(people, 2, 0.35 * x, 0.35 * y) + 0.35 * texture(people, 2, x, y),
                            glow=texture(people, 3, 0.25 * x, 0.25 * y))
