@@ -19,69 +19,49 @@ from torch import Tensor
 # %% ../../nbs/02g_layers.ipynb #ac31a465
 from .geometry import brow_curve, bump, eye_curves, nose_base, ridge, smooth, window
 from .painter import (CLOTH, EAR_R, EYE_G, HAIR, HAT, L_BROW, L_EAR, L_EYE, L_LIP, LABELS, MOUTH, NECK, NECK_L, NOSE, R_BROW, R_EAR, R_EYE, SKIN, U_LIP,
-                      Canvas, blank, coverage, hsv, inside, iris_color, lip_color, rgb)
+                      Canvas, blank, coverage, inside, rgb)
 from .relief import stripes
 from .scene import WHOLE, Box, Scene, everywhere, within
 from .backdrop import background
-from .head import bags, neck, neck_half, redness, skin
+from .head import bags, freckles, neck, neck_half, redness, skin
 from .eyes import brows, eyes
 from .hair import back_hair, front_hair, whiskers
 from .mouth import mouth
-from .wear import glasses, hat, lenses
-
-# %% ../../nbs/02g_layers.ipynb #fe36ea9a
-@within(lambda p: (0.82, 1.03, 0.63), worn=lambda p: p.necklace > 0.45)
-def necklace(c: Canvas, s: Scene) -> None:
-    "A chain of light and dark links"
-    chain = inside((s.v - 0.98 + 0.30 * s.U * s.U + 0.02 * s.p.collar).abs() - 0.014, s.px) * (s.U < neck_half(s))
-    c.paint(chain, hsv(0.12 + 0 * s.p.hat_hue, 0.45, 0.75 + 0.2 * torch.sign(stripes(s.u, 0.06) - 0.4)), NECK_L)
-
-@within(lambda p: (0.40, 9, 9))
-def cloth(c: Canvas, s: Scene) -> None:
-    "Shoulders and collar"
-    p, U, v, half = s.p, s.U, s.v, neck_half(s)
-    slope = 1.02 - 0.16 * p.collar - 0.10 * (p.collar - 0.5) - v - 0.35 * (U - half)
-    sides = 0.35 * (half - 0.02 - U) + (1.13 - 0.12 * p.collar - v).clamp(min=0)
-    color = hsv(p.cloth_hue, 0.5, 0.2 + 0.7 * p.cloth_dark) * (0.9 + 0.5 * s.texture.back)[:, None]
-    c.paint(coverage(torch.maximum(slope, sides)), color, CLOTH)
+from .wear import cloth, earrings, glasses, hand, hat, lenses, necklace
 
 # %% ../../nbs/02g_layers.ipynb #d38ff181
-@within(lambda p: (-0.26, 0.31, p.face_width + 0.13))
+@within(lambda p: (-0.35, 0.35, p.face_width + 0.16))
 def ears(c: Canvas, s: Scene) -> None:
-    "Both ears, a little darker than the face and darkest at their rims"
+    "Both ears: a lit rim around a shaded hollow, and redder than the face"
     p, x = s.p, s.U - s.p.face_width - 0.005
     f = (x / (0.075 * p.ear_size)) ** 2 + ((s.v - 0.02 - 0.35 * x) / (0.185 * p.ear_size)) ** 2 - 1
-    c.paint(coverage(f), s.skin * ((0.70 + 0.22 * smooth(-1.5 * f)) * p.exposure)[:, None], L_EAR, R_EAR)
-
-@within(lambda p: (0.08, 0.37, p.face_width + 0.06), worn=lambda p: p.earring > 0.3)
-def earrings(c: Canvas, s: Scene) -> None:
-    "A ring below each ear"
-    p, x = s.p, s.U - s.p.face_width + 0.005
-    radius = (x ** 2 + (s.v - 0.235 * p.ear_size - 0.01) ** 2 + 1e-8).sqrt()
-    c.paint(inside((radius - 0.032).abs() - 0.012, s.px) * (s.v > 0.1), hsv(0.13 + 0 * p.hat_hue, 0.4, 0.95), EAR_R)
+    hollow = smooth(1.6 * bump(x, s.v, 0.022 * p.ear_size, -0.01, 0.045 * p.ear_size, 0.115 * p.ear_size))
+    light = (0.82 - 0.42 * hollow + 0.10 * s.texture.skin) * (0.35 + 0.65 * p.ambient + 0.22 * p.light_x * torch.sign(s.u)) * p.exposure
+    c.paint(coverage(f), s.skin * rgb(1.12, 0.93, 0.90, x) * light.clamp(min=0.15)[:, None], L_EAR, R_EAR)
 
 # %% ../../nbs/02g_layers.ipynb #d67cf089
-@within(lambda p: (0.16, p.chin_y + 0.13, p.face_width + 0.02), worn=lambda p: (p.beard > 0) | (p.moustache * (p.beard + 0.75) > 0))
+@within(lambda p: (0.0, p.chin_y + 0.13, p.face_width + 0.02), worn=lambda p: (p.beard > 0) | (p.moustache > 0) | (p.stubble > 0))
 def beard(c: Canvas, s: Scene) -> None:
-    "Beard and moustache over the skin, in the light of the face; they carry no label of their own"
-    c.paint(whiskers(s) * s.face, 0.75 * s.hair * s.light[:, None])
+    "Beard, moustache and stubble over the skin, in the light of the face; they carry no label of their own"
+    hidden, tone = whiskers(s)
+    c.paint(hidden * s.face, tone * (0.25 + 0.75 * s.light)[:, None])
 
 # %% ../../nbs/02g_layers.ipynb #0f920efc
-@within(lambda p: (p.eye_y - 0.03, p.eye_y + p.nose_length + 0.05, p.nose_width + 0.03))
+@within(lambda p: (p.eye_y - 0.05, p.eye_y + p.nose_length + 0.05, 1.07 * p.nose_width + 0.03))
 def nose(c: Canvas, s: Scene) -> None:
     "The class of the nose, its nostrils, and the line under its tip, which AU09 and AU10 lift"
     p, U, v = s.p, s.U, s.v
     down = (v - p.eye_y) / p.nose_length
-    half = torch.lerp(p.bridge_width, p.nose_width, smooth((down - 0.30) / 0.6))
+    half = torch.lerp(p.bridge_width + 0.02, 1.07 * p.nose_width, smooth((down - 0.10) / 0.75))
     base = nose_base(p, s.a, U)
-    c.mark(coverage(torch.maximum(torch.maximum(U - half, v - base), p.eye_y + 0.02 - v)) * s.face, NOSE)
+    c.mark(coverage(torch.maximum(torch.maximum(U - half, v - base), p.eye_y - 0.025 - v)) * s.face, NOSE)
     hole = ((U - 0.46 * p.nose_width) / (0.30 * p.nose_width)) ** 2 + ((v - base + 0.022) / (0.020 * p.nostril)) ** 2 - 1
     c.paint(0.75 * coverage(hole) * (U < p.nose_width), s.skin * 0.28)
     c.paint(0.22 * inside((v - base).abs() - 0.014, s.px) * (U < p.nose_width), s.skin * 0.45)
 
 # %% ../../nbs/02g_layers.ipynb #50969997
-LAYERS = (background, back_hair, neck, necklace, cloth, ears, skin, beard, nose, lenses, eyes, brows, mouth, glasses, front_hair, earrings, hat)
-LAYER_BOXES = {draw.__name__: draw.box for draw in LAYERS + (redness, bags)}
+LAYERS = (background, back_hair, neck, necklace, cloth, ears, skin, beard, nose, lenses, eyes, brows, mouth, glasses, front_hair, earrings, hat, hand)
+LAYER_BOXES = {draw.__name__: draw.box for draw in LAYERS + (redness, bags, freckles)}
 
 # %% ../../nbs/02g_layers.ipynb #d38f6980
 def paint_layer(c: Canvas, s: Scene, layer: Callable) -> None:
