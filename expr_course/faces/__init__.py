@@ -56,7 +56,7 @@ def develop(image: Tensor, p: SimpleNamespace) -> Tensor:
     k = (0.06 + 0.20 * p.focus)[:, None]
     image = torch.lerp(image, F.avg_pool2d(F.pad(image, (1, 1, 1, 1), mode="replicate"), 3, 1), 2 * k)
     image = image.clamp(min=0)
-    image = torch.where(image > 0.7, 0.7 + 0.3 * torch.tanh((image - 0.7) / 0.3), image)
+    image = torch.where(image > 0.55, 0.55 + 0.42 * torch.tanh((image - 0.55) / 0.42), image)
     return (image + 0.30 * p.contrast[:, None] * image * (1 - image) * (2 * image - 0.9)).clamp(0, 1)
 
 # %% ../../nbs/02h_drawing.ipynb #cf77a616

@@ -19,7 +19,7 @@ def _sideways(s: Scene) -> Tensor:
 def studio(s: Scene) -> Tensor:
     "A wall, from white over grey to black, lighter on one side; N×3×H×W"
     p = s.p
-    wall = hsv(p.back_hue, 0.30 * p.back_busy ** 2, torch.where(p.back_dark > 0.6, 0.90 + 0.12 * p.back_dark, 0.02 + 1.1 * p.back_dark))
+    wall = hsv(p.back_hue, 0.30 * p.back_busy ** 2, torch.where(p.back_dark > 0.6, 0.4 + 0.95 * p.back_dark, 0.02 + 1.1 * p.back_dark))
     fall = 1 + 0.25 * (p.back_hue2 - 0.2) * _sideways(s) + 0.15 * (p.back_busy - 0.5) * s.y
     return wall * fall[:, None]
 
@@ -33,13 +33,14 @@ def room(s: Scene) -> Tensor:
     return torch.lerp(image, third, 0.8 * smooth(3 * (t.glow - 0.10) * sharp)[:, None]) * (1 + 0.25 * t.back)[:, None]
 
 def boards(s: Scene) -> Tensor:
-    "A wall with upright and level edges, as of doors, shelves and posters; N×3×H×W"
-    p, t = s.p, s.texture
-    n = 2.0 + 3.0 * p.back_busy
-    cell = torch.floor(n * _sideways(s) + 0.6 * torch.floor(0.7 * n * s.y + 0.3)) * 0.37 + torch.floor(0.7 * n * s.y + 0.3) * 0.61 + p.back_hue2
-    level = cell - cell.floor()
-    color = hsv(p.back_hue + 0.25 * level, 0.05 + 0.4 * p.back_busy * level ** 2, 0.12 + 0.80 * (level * (0.4 + p.back_dark)).clamp(max=1))
-    return color * (1 + 0.3 * t.back)[:, None]
+    "Upright panels and a level edge, soft: doors, shelves, posters, windows out of focus; N×3×H×W"
+    p, t, x = s.p, s.texture, _sideways(s)
+    keen = 2 + 12 * p.back_busy ** 2
+    panel = 0.5 + 0.5 * torch.tanh(keen * torch.sin((2 + 5 * p.back_dark) * x + 6.28 * p.back_hue2 + 0.5 * torch.sin(7 * x)))
+    ledge = smooth(0.5 + keen * (s.y + 1.2 * p.back_hue - 0.4) + 0.5 * torch.sin(3 * x + 20 * p.back_hue2))
+    one, two = hsv(p.back_hue, 0.35 * p.back_hue2, 0.15 + 0.7 * p.back_dark), hsv(p.back_hue2, 0.35 * p.back_hue, 0.85 - 0.6 * p.back_dark)
+    image = torch.lerp(one, two, panel[:, None])
+    return torch.lerp(image, image.flip(1) * 0.55 + 0.1 * p.back_busy[:, None], ledge[:, None]) * (1 + 0.3 * t.back)[:, None]
 
 def lights(s: Scene) -> Tensor:
     "Night, and lamps far behind it as discs of light; N×3×H×W"
@@ -59,4 +60,4 @@ def background(c: Canvas, s: Scene) -> None:
     "One of four kinds of background, by `back_kind`"
     k = s.p.back_kind
     kinds = ((studio, 0.0, 0.40), (room, 0.40, 0.75), (boards, 0.75, 0.90), (lights, 0.90, 2.0))
-    c.image = sum(draw(s) * _share(k, low, high)[:, None] for draw, low, high in kinds).clamp(0, 1.2)
+    c.image = sum(draw(s) * _share(k, low, high)[:, None] for draw, low, high in kinds).clamp(0, 1.6)

@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['MAX_YAW', 'MAX_PITCH', 'MAX_ROLL', 'FRAME', 'JAW', 'OFF_MIDLINE', 'AU_REGION', 'rotate', 'frame_of', 'to_image',
-           'from_image', 'CONTOUR', 'THIN', 'NAPE', 'across', 'turned', 'body_to_image', 'body_from_image', 'half_landmarks', 'landmarks', 'region_mask']
+           'plane', 'from_image', 'CONTOUR', 'THIN', 'NAPE', 'across', 'turned', 'body_to_image', 'body_from_image', 'half_landmarks', 'landmarks', 'region_mask']
 
 # %% ../../nbs/02c_frame.ipynb #b052c91f
 import math
@@ -83,7 +83,7 @@ def _pixels(q: SimpleNamespace, x: Tensor, y: Tensor, size: int) -> tuple[Tensor
     x, y = x * q.cr - y * q.sr, x * q.sr + y * q.cr
     return (x + 1) * size / 2 - 0.5, (y + 1) * size / 2 - 0.5
 
-def _plane(q: SimpleNamespace, size: int) -> tuple[Tensor, Tensor]:
+def plane(q: SimpleNamespace, size: int) -> tuple[Tensor, Tensor]:
     "x, y, as `rotate` gives them, of every pixel centre, N×size×size"
     line = (torch.arange(size, device=q.scale.device) + 0.5) * 2 / size - 1
     X, Y = line[None, None, :], line[None, :, None]
@@ -97,13 +97,13 @@ def body_to_image(q: SimpleNamespace, u: Tensor, v: Tensor, size: int) -> tuple[
 
 def body_from_image(q: SimpleNamespace, size: int) -> tuple[Tensor, Tensor]:
     "The inverse of `body_to_image` for every pixel centre: u, v, N×size×size in head units"
-    x, y = _plane(q, size)
+    x, y = plane(q, size)
     return x * q.ch - (y - NAPE) * q.sh, NAPE + (y - NAPE) * q.ch + x * q.sh
 
 # %% ../../nbs/02c_frame.ipynb #c06eeaed
 def from_image(p: SimpleNamespace, q: SimpleNamespace, size: int, steps: int = 3) -> tuple[Tensor, Tensor]:
     "Head coordinates u, v (N×size×size, head units) of every pixel centre: the inverse of `to_image`, parallax solved by fixed-point steps"
-    x, y = _plane(q, size)
+    x, y = plane(q, size)
     u, v, ahead = _bare(p, q, x, y, steps)
     return _behind_nose(p, q, u, v, ahead, 2 + 2 * steps)
 

@@ -82,7 +82,7 @@ def brow_curve(p: SimpleNamespace, a: AUMaps, U: Tensor) -> tuple[Tensor, Tensor
     bent by AU01, 02 and 04. t is -1 at the inner end and 1 at the outer."""
     t = (U + BROW_PULL * a.AU04 - p.brow_x) / p.brow_width
     inner, outer = smooth((0.45 - t) / 1.45), smooth((t + 0.35) / 1.15)
-    y = p.eye_y - p.brow_gap - p.brow_arch * (1 - (t - 0.3) ** 2) - p.brow_tilt * t
+    y = p.eye_y - p.brow_gap - p.brow_arch * (1 - (t - 0.15) ** 2) - p.brow_tilt * t
     y = y - 0.085 * a.AU01 * inner - 0.080 * a.AU02 * outer + (0.024 + 0.030 * inner) * a.AU04
     thick = p.brow_thick * (1.05 - 0.5 * smooth((t + 0.2) / 1.2))
     return t, y, thick

@@ -20,7 +20,7 @@ def neck(c: Canvas, s: Scene) -> None:
     x, _ = lamp(p)
     bend = (s.u / half).clamp(-1, 1)
     round_ = ((1 - bend * bend).clamp(min=0.02).sqrt() + 0.6 * bend * x) * (1 + x * x).rsqrt()
-    light = p.ambient * 0.75 + (1.05 - p.ambient) * ((round_ + 0.15) / 1.15).clamp(min=0)
+    light = p.ambient * 0.75 + (1.0 - p.ambient) * ((round_ + 0.15) / 1.15).clamp(min=0)
     shadow = 0.50 + 0.45 * smooth((s.whole.v[s.where[0]][:, s.where[1], s.where[2]] - p.chin_y - 0.10 * s.a.AU26 - 0.02 + 0.25 * U * U) / 0.30)
     tone = s.skin * (1 + 0.10 * s.texture.skin)[:, None]
     c.paint(coverage(torch.maximum(U - half, 0.30 + 0.9 * (U - 0.30).clamp(min=0) - v)), lit(tone, light * shadow * p.exposure), NECK)
@@ -46,7 +46,7 @@ def bags(s: Scene) -> Tensor:
 def lit(tone: Tensor, light: Tensor) -> Tensor:
     "A tone of skin N×3×H×W in a light N×H×W: what is dark is lit from within, and redder"
     dim = (1 - light).clamp(0, 1)[:, None]
-    return tone * light[:, None] * (1 + dim * rgb(0.22, 0.0, -0.10, tone))
+    return tone * light[:, None] * (1 + dim * rgb(0.16, 0.0, -0.07, tone))
 
 @within(lambda p: (p.skull_top - 0.03, p.chin_y + 0.13, p.face_width + 0.02))
 def skin(c: Canvas, s: Scene) -> None:

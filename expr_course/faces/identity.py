@@ -15,20 +15,20 @@ from torch import Tensor
 # %% ../../nbs/02a_identities.ipynb #258abfb6
 SKULL = dict(
     face_width=(0.545, 0.665), cheekbone=(-0.10, 0.12), chin_y=(0.70, 0.84), jaw_power=(1.75, 3.1),
-    chin_width=(0.0, 1.0), skull_top=(-1.16, -1.02),
+    chin_width=(0.0, 1.0), skull_top=(-1.07, -0.95),
 )
 
 # %% ../../nbs/02a_identities.ipynb #8035cc46
 EYES = dict(
     eye_x=(0.252, 0.274), eye_y=(-0.19, -0.16), eye_width=(0.088, 0.118), eye_open=(0.036, 0.062),
-    eye_tilt=(-0.014, 0.030), lid_crease=(0.0, 1.0), iris_radius=(0.036, 0.043), iris_hue=(0.0, 1.0),
+    eye_tilt=(-0.014, 0.030), lid_crease=(0.0, 1.0), iris_radius=(0.041, 0.047), iris_hue=(0.0, 1.0),
     gaze_x=(-0.018, 0.018), gaze_y=(-0.006, 0.008),
 )
 
 # %% ../../nbs/02a_identities.ipynb #444e6967
 BROWS = dict(
     brow_gap=(0.088, 0.140), brow_x=(0.262, 0.300), brow_width=(0.150, 0.200), brow_arch=(0.012, 0.050),
-    brow_tilt=(-0.022, 0.022), brow_thick=(0.018, 0.040),
+    brow_tilt=(-0.030, 0.012), brow_thick=(0.018, 0.040),
 )
 
 # %% ../../nbs/02a_identities.ipynb #43399333
@@ -52,7 +52,7 @@ COLOUR = dict(
 # %% ../../nbs/02a_identities.ipynb #be436798
 WORN = dict(
     hair_style=(0.0, 1.0), hairline=(-0.86, -0.62), hair_volume=(0.02, 0.16), fringe=(-1.0, 1.0),
-    parting=(-0.35, 0.35), hair_length=(0.0, 1.0), beard=(-2.0, 1.0), moustache=(-2.0, 1.0), glasses=(-3.0, 1.0),
+    parting=(-0.35, 0.35), hair_length=(0.0, 1.0), beard=(-2.0, 1.0), moustache=(-6.0, 1.0), glasses=(-3.0, 1.0),
     glasses_shape=(0.0, 1.0), glasses_dark=(0.0, 1.0), hat=(-7.0, 1.0), hat_hue=(0.0, 1.0), earring=(-2.0, 1.0),
     necklace=(-1.5, 1.0), ear_size=(1.0, 1.5), cloth_hue=(0.0, 1.0), cloth_dark=(0.0, 1.0), collar=(0.0, 1.0),
     neck_width=(0.62, 0.80),
@@ -65,7 +65,7 @@ POSE = dict(
 
 # %% ../../nbs/02a_identities.ipynb #35b35709
 LIGHT = dict(
-    light_x=(-1.0, 1.0), light_y=(-1.0, 0.2), light_warm=(-1.0, 1.0), ambient=(0.22, 0.60), exposure=(0.82, 1.22),
+    light_x=(-1.0, 1.0), light_y=(-1.0, 0.2), light_warm=(-1.0, 1.0), ambient=(0.22, 0.60), exposure=(0.92, 1.36),
     light_soft=(0.0, 1.0), fill=(0.0, 0.35), rim=(-1.0, 1.0), oily=(0.0, 1.0), contrast=(-1.0, 1.0), vignette=(-0.6, 1.0), focus=(0.0, 1.0),
     back_hue=(0.0, 1.0), back_hue2=(0.0, 1.0), back_dark=(0.0, 1.0), back_busy=(0.0, 1.0), back_kind=(0.0, 1.0),
 )

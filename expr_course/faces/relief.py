@@ -30,7 +30,7 @@ def slopes(height: Tensor, scale: Tensor | float) -> tuple[Tensor, Tensor]:
 
 def lamp(p: SimpleNamespace) -> tuple[Tensor, Tensor]:
     "Direction to the main lamp as slopes (x to the picture's right, y down; the third part is 1): above the eyes, more or less to one side"
-    return 0.95 * p.light_x * p.light_x.abs() ** 0.5, 0.55 * p.light_y - 0.38
+    return 0.95 * p.light_x * p.light_x.abs() ** 0.5, 0.36 * p.light_y - 0.30
 
 def shade(p: SimpleNamespace, height: Tensor, scale: Tensor | float, open_: Tensor | float = 1.0, lit: Tensor | float = 1.0) -> tuple[Tensor, Tensor]:
     """(light, shine) on a surface of the given height towards the viewer, N×H×W in head units: about 0.1 to 1.4, and a highlight from 0 up.
@@ -46,7 +46,7 @@ def shade(p: SimpleNamespace, height: Tensor, scale: Tensor | float, open_: Tens
     fill = ((1 + 0.9 * gx * torch.sign(p.light_x) + 0.2 * gy) * up * 0.73).clamp(min=0)
     sky = 0.80 + 0.20 * gy * up
     behind = 0.9 * p.rim.clamp(min=0) * (1 - up) ** 2 * smooth(0.5 + gx * up * torch.sign(p.light_x))
-    light = open_ * (p.ambient * sky + p.fill * fill + behind) + (1.12 - p.ambient) * key * lit
+    light = open_ * (p.ambient * sky + p.fill * fill + behind) + (1.02 - p.ambient) * key * lit
     halfway = (1 + (x * x + y * y) / 4).rsqrt()
     mirror = ((1 - (gx * x + gy * y) / 2) * halfway * up).clamp(min=1e-3)
     return light, (mirror ** 10 * 0.25 + mirror ** 36 * 0.75) * lit
@@ -62,7 +62,7 @@ def cast_shadow(p: SimpleNamespace, height: Tensor, scale: Tensor) -> Tensor:
         grid = torch.stack([(line + far * x / scale).expand_as(height), (line[:, None] + far * y / scale).expand_as(height)], -1)
         above = F.grid_sample(height[:, None], grid, mode="bilinear", padding_mode="border", align_corners=False)[:, 0]
         hidden = torch.maximum(hidden, (above - height - far + 0.02) / (0.05 + 0.45 * far))
-    return 1 - (0.85 - 0.35 * p.light_soft) * smooth(hidden)
+    return 1 - (0.75 - 0.40 * p.light_soft) * smooth(hidden)
 
 # %% ../../nbs/02d_relief.ipynb #b705fc94
 def nose_bulge(p: SimpleNamespace, a: AUMaps, U: Tensor, v: Tensor) -> Tensor:

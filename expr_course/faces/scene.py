@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from .frame import body_from_image, body_to_image, frame_of, from_image, to_image
+from .frame import body_from_image, body_to_image, frame_of, from_image, plane, to_image
 from .geometry import DEEP, WRAP, AUMaps, around, bump, jaw_skin, mouth_curves, nose_depth, outline, params, profile
 from .identity import Identity
 from .painter import all_textures, coverage, hair_color, skin_color
@@ -163,7 +163,7 @@ def openness(s: Scene) -> Tensor:
     p, U, v = s.p, s.U, s.v
     tip = p.eye_y + p.nose_length
     eye = 0.30 * bump(U, v, 0.145, p.eye_y - 0.03, 0.12, 0.12) + 0.22 * bump(U, v, p.eye_x, p.eye_y - 0.055, 0.19, 0.085)
-    nose = 0.30 * bump(U, v, 1.10 * p.nose_width, tip - 0.05, 0.09, 0.09) + 0.35 * bump(U, v, 0.0, tip + 0.035, 1.1 * p.nose_width, 0.055)
+    nose = 0.30 * bump(U, v, 1.10 * p.nose_width, tip - 0.05, 0.09, 0.09) + 0.20 * bump(U, v, 0.0, tip + 0.035, 1.1 * p.nose_width, 0.055)
     return 1 - eye - nose - 0.25 * bump(U, s.sv, 0.0, p.mouth_y + p.lower_lip + 0.045, 0.20, 0.055)
 
 def light_scene(s: Scene) -> None:
@@ -193,6 +193,7 @@ def make_scene(people: Identity, aus: Tensor, size: int, boxes: dict[str, Box] |
     s.boxes = find_boxes(p, frame, size, BOXES | (boxes or {}))
     s.body = SimpleNamespace(**dict(zip("uv", body_from_image(frame, size))))
     s.body.U = s.body.u.abs()
+    s.plane = SimpleNamespace(**dict(zip("xy", plane(frame, size))))
     s.bodily = {name for name, box in (boxes or {}).items() if box.body}
     s.sv = jaw_skin(p, s.a, v)
     s.texture = all_textures(people, u, s.sv, x, y)
