@@ -95,6 +95,6 @@ def brows(c: Canvas, s: Scene) -> None:
     cover = inside((s.v - y).abs() - thick, s.px) * smooth(1.6 * window(t, -1.08, 1.10, 0.30))
     hairs = brow_hairs(s, t, d)
     soft = smooth((1.25 - d.abs() + 0.7 * hairs) / (0.55 + 0.5 * p.brow_soft + s.px / thick))
-    full = (0.80 - 0.30 * p.brow_soft + 0.25 * p.brow_dark + 0.55 * hairs).clamp(0.15, 0.97)
+    full = (0.66 - 0.26 * p.brow_soft + 0.26 * p.brow_dark + 0.60 * hairs).clamp(0.12, 0.95)
     c.paint(soft * ends * full, brow_color(s) * (0.55 + 0.45 * s.light.clamp(max=1.2))[:, None])
     c.mark(cover, L_BROW, R_BROW)

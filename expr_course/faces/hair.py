@@ -14,7 +14,7 @@ from .painter import HAIR, Canvas, inside, rgb, texture
 from .scene import WHOLE, Scene, within
 
 # %% ../../nbs/02gb_hair.ipynb #hair0001
-SHORT, TIED, LONG = 0.40, 0.52, 0.66        # numbers of `hair_style` below which hair is bald or short, tied back, of medium length; above, long
+SHORT, TIED, LONG = 0.33, 0.39, 0.55        # numbers of `hair_style` below which hair is bald or short, tied back, of medium length; above, long
 
 def noise(s: Scene, x: Tensor, y: Tensor, which: int = 1) -> Tensor:
     "The texture of the people in a part of the scene, read at x, y (N×H×W): N×H×W in [-0.5, 0.5]"
@@ -62,7 +62,7 @@ def hair_half(s: Scene) -> Tensor:
     p, down = s.p, smooth((s.y + 0.35) / 0.9)
     _, curly = waviness(p)
     close = s.frame.radius - 0.04 + 0.5 * p.hair_volume - 0.16 * down
-    loose = s.frame.radius - 0.03 + 0.9 * p.hair_volume + (0.32 * p.hair_flare - 0.08) * down
+    loose = s.frame.radius - 0.02 + 1.1 * p.hair_volume + (0.42 * p.hair_flare - 0.06) * down
     return torch.where(p.hair_style > TIED, loose, close) + 0.16 * curly * (p.hair_style > 0.25)
 
 def hair_end(s: Scene) -> Tensor:
@@ -76,9 +76,9 @@ def hair_outside(s: Scene, low: Tensor, locks: Tensor) -> Tensor:
     "About the distance, N×H×W in head units, to the outer contour of the hair: negative inside"
     p, (wavy, curly) = s.p, waviness(s.p)
     half = hair_half(s) + (0.09 + 0.06 * wavy + 0.06 * curly) * low + (0.015 + 0.06 * wavy + 0.05 * curly) * locks
-    top = 0.03 - p.skull_top + 0.5 * p.hair_volume + 0.12 * curly + 0.08 * low
+    top = 0.02 - p.skull_top + 0.35 * p.hair_volume + 0.12 * curly + 0.08 * low
     x, y = s.X / half, (-s.y).clamp(min=0) / top
-    return 0.45 * half * (x * x * (x + 1e-6).sqrt() + y * y - 1)
+    return torch.minimum(0.45 * half * (x * x * (x + 1e-6).sqrt() + y * y - 1), 0.3 * s.outline - 0.015)
 
 # %% ../../nbs/02gb_hair.ipynb #hair0004
 def hairline_at(s: Scene) -> Tensor:
@@ -95,7 +95,7 @@ def fringe_at(s: Scene, line: Tensor, locks: Tensor, hairs: Tensor) -> Tensor:
     p = s.p
     worn = smooth((p.fringe - 0.35) / 0.1)
     end = p.eye_y - p.brow_gap - 0.16 + 0.20 * (p.fringe - 0.4) + 0.06 * torch.sign(p.parting) * s.u
-    return torch.lerp(line, torch.maximum(line, end + 0.16 * locks), worn) + 0.07 * locks + 0.04 * hairs
+    return torch.lerp(line, torch.maximum(line, end + 0.10 * locks), worn) + 0.05 * locks + 0.04 * hairs
 
 def side_of_face(s: Scene, low: Tensor, locks: Tensor) -> Tensor:
     "Distance from the midline, N×H×W, at which hair begins beside the face: at its edge (short, tied), on the cheeks, or behind the ears"
@@ -121,16 +121,16 @@ def hair_tone(s: Scene, along: Tensor, locks: Tensor, hairs: Tensor, outside: Te
     band = bump(along + 0.16 * locks + 0.10 * hairs, 0, -0.66 + 0.1 * p.light_y, 0, 0.22, 1) + 0.4 * bump(along + 0.2 * locks, 0, 0.22, 0, 0.3, 1)
     shine = (0.10 + 0.40 * p.hair_gloss) * band * (0.6 + 1.2 * hairs)
     light = (gap * form * (1.05 + 0.55 * hairs + 0.25 * locks)).clamp(min=0) * p.exposure
-    return s.hair * light[:, None] + (0.55 * s.hair + 0.10 * rgb(1, 0.97, 0.92, s.u)) * (shine * p.exposure).clamp(min=0)[:, None]
+    return s.hair * light[:, None] + (0.50 * s.hair + 0.17 * rgb(1, 0.95, 0.88, s.u)) * (shine * p.exposure).clamp(min=0)[:, None]
 
 # %% ../../nbs/02gb_hair.ipynb #hair0006
 @within(WHOLE.limits, worn=lambda p: p.hair_style > TIED)
 def back_hair(c: Canvas, s: Scene) -> None:
     "Loose hair behind the neck and on the shoulders: dark"
     hang(s)
-    texture = s.texture.hair
-    f = torch.maximum(s.X - hair_half(s) + 0.04 - 0.08 * texture, s.y - hair_end(s) + 0.02 - 0.25 * texture)
-    c.paint(inside(f, 2 * s.px), s.hair * ((0.30 + 0.35 * texture) * s.p.exposure)[:, None], HAIR)
+    locks = 0.7 * s.texture.hair
+    f = torch.maximum(hair_outside(s, 0 * locks, locks) + 0.04, s.y - hair_end(s) + 0.02 - 0.25 * locks)
+    c.paint(inside(f, 2 * s.px), s.hair * ((0.34 + 0.45 * locks) * s.p.exposure)[:, None], HAIR)
 
 def hair_shadow(c: Canvas, s: Scene, opening: Tensor) -> None:
     "What hair, whose distance inside the opening is -opening, takes of the face's light"
@@ -165,8 +165,9 @@ def whiskers(s: Scene) -> tuple[Tensor, Tensor]:
     p, (jaw, above) = s.p, beard_place(s)
     hairs = noise(s, 2.6 * s.u + 0.5 * s.sv * (s.u / 0.1).clamp(-1, 1), 1.1 * s.sv - 0.6 * s.U)
     full = smooth(p.beard / 0.35).clamp(0, 1) * jaw
-    lip = torch.maximum(smooth(p.moustache / 0.3), 0.9 * smooth(p.beard / 0.35)) * above
-    shadow = 0.55 * smooth(p.stubble / 0.6) * torch.maximum(0.85 * above, jaw)
+    manly = (p.hair_style < LONG) | (p.beard > 0)
+    lip = torch.maximum(smooth(p.moustache / 0.3) * manly, 0.9 * smooth(p.beard / 0.35)) * above
+    shadow = 0.55 * smooth(p.stubble / 0.6) * manly * torch.maximum(0.85 * above, jaw)
     hidden = torch.maximum(torch.maximum(full, lip) * (0.88 + 0.5 * hairs).clamp(0, 1), shadow * (0.75 + 0.4 * s.texture.skin))
     thin = torch.lerp(0.5 * s.skin, 0.8 * s.hair, torch.maximum(full, lip)[:, None].clamp(0.35, 1))
     return hidden.clamp(0, 0.95), thin * (0.85 + 0.7 * hairs)[:, None]

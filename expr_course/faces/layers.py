@@ -27,7 +27,7 @@ from .head import bags, freckles, neck, neck_half, redness, skin
 from .eyes import brows, eyes
 from .hair import back_hair, front_hair, whiskers
 from .mouth import mouth
-from .wear import cloth, earrings, glasses, hand, hat, lenses, necklace
+from .wear import cloth, earrings, glasses, hand, hat, lenses, necklace, suit
 
 # %% ../../nbs/02g_layers.ipynb #d38ff181
 @within(lambda p: (-0.35, 0.35, p.face_width + 0.16))
@@ -60,7 +60,7 @@ def nose(c: Canvas, s: Scene) -> None:
     c.paint(0.22 * inside((v - base).abs() - 0.014, s.px) * (U < p.nose_width), s.skin * 0.45)
 
 # %% ../../nbs/02g_layers.ipynb #50969997
-LAYERS = (background, back_hair, neck, necklace, cloth, ears, skin, beard, nose, lenses, eyes, brows, mouth, glasses, front_hair, earrings, hat, hand)
+LAYERS = (background, back_hair, neck, necklace, cloth, suit, ears, skin, beard, nose, lenses, eyes, brows, mouth, glasses, front_hair, earrings, hat, hand)
 LAYER_BOXES = {draw.__name__: draw.box for draw in LAYERS + (redness, bags, freckles)}
 
 # %% ../../nbs/02g_layers.ipynb #d38f6980
