@@ -9,7 +9,7 @@ __all__ = ['SHORT', 'TIED', 'LONG', 'noise', 'waviness', 'parted', 'hang', 'tang
 from types import SimpleNamespace
 import torch
 from torch import Tensor
-from .geometry import bump, smooth, window
+from .geometry import bump, ridge, smooth, window
 from .painter import HAIR, Canvas, inside, rgb, texture
 from .scene import WHOLE, Scene, within
 
@@ -36,18 +36,19 @@ def hang(s: Scene) -> None:
     s.X = s.x.abs()
 
 def tangle(s: Scene) -> tuple[Tensor, Tensor, Tensor]:
-    "(across, along, low), each N×H×W: which strand lies here and how far down it, in head units, and a slow texture"
+    "(across, along, low), each N×H×W: which strand lies here and how far down it, in head units, and a slow texture; adds scalp, seen in the parting"
     p, v = s.p, s.y
     wavy, curly = waviness(p)
     low = noise(s, 1.1 * s.x, 0.9 * v + 0.3)
     high = (-v).clamp(min=0)
     x = s.x - (p.parting + 0.6 * s.frame.sy) * smooth(1.4 * high)
+    s.scalp = 0.55 * ridge(x, 0.020, s.px) * smooth(4 * high - 1.6) * (parted(p) > 0.5)
     side = (x / 0.1).clamp(-1, 1)
     arch = side * (x * x + 0.36 * high * high + 1e-6).sqrt()
     fan = s.x / (0.75 + 0.55 * high)
     across = torch.lerp(fan, arch, parted(p))
     swing = (0.030 * wavy + 0.035 * curly) * torch.sin((5.5 + 5 * wavy) * v + 5 * low + 3 * p.hair_flare)
-    return across + side * swing + (0.02 + 0.10 * curly) * low, v + 0.45 * s.x * s.x, low
+    return across + side * (swing + (0.02 + 0.10 * curly) * low), v + 0.45 * s.x * s.x, low
 
 def strands(s: Scene, across: Tensor, along: Tensor) -> tuple[Tensor, Tensor]:
     "(locks, hairs), each N×H×W about 0: the coarse and the fine texture of hair; curly hair is as short as it is wide"
@@ -95,7 +96,7 @@ def fringe_at(s: Scene, line: Tensor, locks: Tensor, hairs: Tensor) -> Tensor:
     p = s.p
     worn = smooth((p.fringe - 0.35) / 0.1)
     end = p.eye_y - p.brow_gap - 0.16 + 0.20 * (p.fringe - 0.4) + 0.06 * torch.sign(p.parting) * s.u
-    return torch.lerp(line, torch.maximum(line, end + 0.10 * locks), worn) + 0.05 * locks + 0.04 * hairs
+    return torch.lerp(line, torch.maximum(line, end + 0.10 * locks), worn) + (0.025 + 0.025 * worn) * (locks + hairs)
 
 def side_of_face(s: Scene, low: Tensor, locks: Tensor) -> Tensor:
     "Distance from the midline, N×H×W, at which hair begins beside the face: at its edge (short, tied), on the cheeks, or behind the ears"
@@ -121,7 +122,8 @@ def hair_tone(s: Scene, along: Tensor, locks: Tensor, hairs: Tensor, outside: Te
     band = bump(along + 0.16 * locks + 0.10 * hairs, 0, -0.66 + 0.1 * p.light_y, 0, 0.22, 1) + 0.4 * bump(along + 0.2 * locks, 0, 0.22, 0, 0.3, 1)
     shine = (0.10 + 0.40 * p.hair_gloss) * band * (0.6 + 1.2 * hairs)
     light = (gap * form * (1.05 + 0.55 * hairs + 0.25 * locks)).clamp(min=0) * p.exposure
-    return s.hair * light[:, None] + (0.50 * s.hair + 0.17 * rgb(1, 0.95, 0.88, s.u)) * (shine * p.exposure).clamp(min=0)[:, None]
+    tone = torch.lerp(s.hair * light[:, None], 0.85 * s.skin * p.exposure[:, None], s.scalp[:, None])
+    return tone + (0.50 * s.hair + 0.17 * rgb(1, 0.95, 0.88, s.u)) * (shine * p.exposure).clamp(min=0)[:, None]
 
 # %% ../../nbs/02gb_hair.ipynb #hair0006
 @within(WHOLE.limits, worn=lambda p: p.hair_style > TIED)
@@ -143,7 +145,8 @@ def front_hair(c: Canvas, s: Scene) -> None:
     across, along, low = tangle(s)
     locks, hairs = strands(s, across, along)
     opening, outside = face_opening(s, low, locks, hairs), hair_outside(s, low, locks)
-    f = torch.maximum(torch.maximum(outside, -opening), s.y - hair_end(s) - 0.22 * locks - 0.08 * hairs)
+    thin = torch.where((s.p.fringe < 0.4) & (s.p.hair_style < TIED), 0.45, 1.0)
+    f = torch.maximum(torch.maximum(outside, -thin * opening), s.y - hair_end(s) - 0.22 * locks - 0.08 * hairs)
     hair_shadow(c, s, opening)
     soft = (1.6 * s.px).clamp(min=0.022)
     c.paint(inside(f + 0.05 * hairs, soft) , hair_tone(s, along, locks, hairs, outside), HAIR)

@@ -56,8 +56,8 @@ def nose(c: Canvas, s: Scene) -> None:
     base = nose_base(p, s.a, U)
     c.mark(coverage(torch.maximum(torch.maximum(U - half, v - base), p.eye_y - 0.025 - v)) * s.face, NOSE)
     hole = ((U - 0.46 * p.nose_width) / (0.30 * p.nose_width)) ** 2 + ((v - base + 0.022) / (0.020 * p.nostril)) ** 2 - 1
-    c.paint(0.75 * coverage(hole) * (U < p.nose_width), s.skin * 0.28)
-    c.paint(0.22 * inside((v - base).abs() - 0.014, s.px) * (U < p.nose_width), s.skin * 0.45)
+    c.paint(0.60 * coverage(hole) * (U < p.nose_width), s.skin * 0.28)
+    c.paint(0.13 * inside((v - base).abs() - 0.014, s.px) * (U < p.nose_width), s.skin * 0.45)
 
 # %% ../../nbs/02g_layers.ipynb #50969997
 LAYERS = (background, back_hair, neck, necklace, cloth, suit, ears, skin, beard, nose, lenses, eyes, brows, mouth, glasses, front_hair, earrings, hat, hand)

@@ -31,7 +31,7 @@ def teeth(s: Scene, gap: Tensor) -> tuple[Tensor, Tensor]:
     between = ridge((s.U / 0.058 + 0.5) % 1 - 0.5, 0.16, 0.8 * s.px / 0.058)
     shade = (1 - 0.10 * between) * (0.72 + 0.28 * smooth(down / 0.025)) * (1 - 0.55 * smooth((t.abs() - 0.35) / 0.65))
     tone = rgb(0.93, 0.88, 0.80, t) * (0.96 + 0.05 * s.p.lip_gloss - 0.08 * s.p.age)[:, None]
-    return cover, tone * (shade * (0.55 + 0.42 * s.light.clamp(max=1.1)))[:, None]
+    return cover, tone * (shade * (0.74 + 0.28 * s.light.clamp(max=1.1)))[:, None]
 
 def inner_mouth(c: Canvas, s: Scene, opening: Tensor, gap: Tensor) -> None:
     "The dark of the mouth, tongue, lower and upper teeth; gap: how far the lips are apart, N×H×W"

@@ -49,12 +49,12 @@ def cloth(c: Canvas, s: Scene) -> None:
     dark = 1 - 0.35 * ridge(down, 0.035, 0.5 * s.px)
     c.paint(inside(-0.85 * down, 1.2 * s.px), fabric(s) * dark[:, None], CLOTH)
 
-@within(lambda p: (0.74, 9, 0.75), worn=lambda p: (p.collar_kind > 0.45) & (p.collar_kind < 0.85), body=True)
+@within(lambda p: (0.74, 9, 0.95), worn=lambda p: (p.collar_kind > 0.45) & (p.collar_kind < 0.85), body=True)
 def suit(c: Canvas, s: Scene) -> None:
     "The collar of a shirt, or a shirt under a jacket, and for some a tie"
     p, kind, down = s.p, s.p.collar_kind, s.v - shoulder(s)
     flap = window(s.v - neckline(s, shoulder(s)), -0.02, 0.11, 0.02)
-    c.paint(0.9 * flap * (kind < 0.65), 1.15 * fabric(s) + 0.03)
+    c.paint(0.9 * flap * inside(s.U - neck_half(s) - 0.10, s.px) * (kind < 0.65), 1.15 * fabric(s) + 0.03)
     inner = inside(s.U - 0.9 * neck_half(s) + 0.55 * (down - 0.10), s.px) * inside(-0.85 * (s.v - cloth_edge(s)), s.px) * (kind > 0.65)
     c.paint(inner, hsv(p.hat_hue, 0.20 * p.hat_kind, 0.70 + 0.28 * p.hat_kind) * (0.85 + 0.6 * s.texture.hair)[:, None])
     tie = inside(s.U - 0.05 - 0.05 * down, s.px) * smooth((down - 0.20) / 0.02) * (kind > 0.75)
@@ -182,7 +182,7 @@ def fingers(s: Scene) -> tuple[Tensor, Tensor]:
     f = torch.minimum(one, palm)
     return f, smooth(-f / 0.045)
 
-@within(lambda p: (0.0, 9, 1.1), worn=lambda p: p.hand > 0)
+@within(lambda p: (0.0, 9, 9), worn=lambda p: p.hand > 0)
 def hand(c: Canvas, s: Scene) -> None:
     "A hand before the face: skin to look at, background by its class, as CelebAMask-HQ has none for hands"
     f, shade = fingers(s)
