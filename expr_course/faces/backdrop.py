@@ -23,14 +23,19 @@ def studio(s: Scene) -> Tensor:
     fall = 1 + 0.25 * (p.back_hue2 - 0.2) * _sideways(s) + 0.15 * (p.back_busy - 0.5) * s.y
     return wall * fall[:, None]
 
+def _two(p) -> tuple[Tensor, Tensor]:
+    "A dark and a light colour, N×3×1×1"
+    low = 0.03 + 0.40 * p.back_dark * p.back_hue2
+    return hsv(p.back_hue, 0.55 * p.back_busy, low), hsv(p.back_hue2, 0.40 * p.back_dark * p.back_hue, low + (1.05 - low) * (0.35 + 0.65 * p.back_hue))
+
 def room(s: Scene) -> Tensor:
-    "Things out of focus: two colours and a third, large soft patches with some harder edges; N×3×H×W"
+    "Things out of focus: a dark colour and a light one, and a third, in large soft patches, some with harder edges; N×3×H×W"
     p, t = s.p, s.texture
-    one, two = hsv(p.back_hue, 0.40 * p.back_busy * p.back_hue2, 0.08 + 0.85 * p.back_dark), hsv(p.back_hue2, 0.40 * p.back_dark * p.back_hue, 0.75 - 0.65 * p.back_dark)
-    sharp = 1.0 + 5 * p.back_busy ** 3
-    image = torch.lerp(one, two, smooth(0.5 + sharp * 0.6 * t.back)[:, None])
-    third = hsv(0.6 * p.back_hue + 0.4 * p.back_hue2, 0.35, 0.35 + 0.6 * p.back_busy)
-    return torch.lerp(image, third, 0.8 * smooth(3 * (t.glow - 0.10) * sharp)[:, None]) * (1 + 0.25 * t.back)[:, None]
+    one, two = _two(p)
+    keen = 1.6 + 5 * p.back_busy ** 3
+    image = torch.lerp(one, two, smooth(0.2 + 0.6 * p.back_dark + keen * (0.9 * t.back + 0.25 * t.glow))[:, None])
+    third = hsv(0.6 * p.back_hue + 0.4 * p.back_hue2, 0.45, 0.25 + 0.7 * p.back_busy)
+    return torch.lerp(image, third, 0.85 * smooth(3 * (t.glow - 0.10) * keen)[:, None]) * (1 + 0.5 * t.back)[:, None]
 
 def boards(s: Scene) -> Tensor:
     "Upright panels and a level edge, soft: doors, shelves, posters, windows out of focus; N×3×H×W"
@@ -38,7 +43,7 @@ def boards(s: Scene) -> Tensor:
     keen = 2 + 12 * p.back_busy ** 2
     panel = 0.5 + 0.5 * torch.tanh(keen * torch.sin((2 + 5 * p.back_dark) * x + 6.28 * p.back_hue2 + 0.5 * torch.sin(7 * x)))
     ledge = smooth(0.5 + keen * (s.y + 1.2 * p.back_hue - 0.4) + 0.5 * torch.sin(3 * x + 20 * p.back_hue2))
-    one, two = hsv(p.back_hue, 0.35 * p.back_hue2, 0.15 + 0.7 * p.back_dark), hsv(p.back_hue2, 0.35 * p.back_hue, 0.85 - 0.6 * p.back_dark)
+    one, two = _two(p)
     image = torch.lerp(one, two, panel[:, None])
     return torch.lerp(image, image.flip(1) * 0.55 + 0.1 * p.back_busy[:, None], ledge[:, None]) * (1 + 0.3 * t.back)[:, None]
 
@@ -59,5 +64,5 @@ def lights(s: Scene) -> Tensor:
 def background(c: Canvas, s: Scene) -> None:
     "One of four kinds of background, by `back_kind`"
     k = s.p.back_kind
-    kinds = ((studio, 0.0, 0.40), (room, 0.40, 0.75), (boards, 0.75, 0.90), (lights, 0.90, 2.0))
+    kinds = ((studio, 0.0, 0.30), (room, 0.30, 0.65), (boards, 0.65, 0.90), (lights, 0.90, 2.0))
     c.image = sum(draw(s) * _share(k, low, high)[:, None] for draw, low, high in kinds).clamp(0, 1.6)

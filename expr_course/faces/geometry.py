@@ -99,11 +99,11 @@ def mouth_curves(p: SimpleNamespace, a: AUMaps, U: Tensor) -> tuple[Tensor, Tens
     arc = (1 - t * t).clamp(min=0)
     corner = -0.105 * a.AU12 + 0.085 * a.AU15 - 0.012 * a.AU14 + 0.02 * a.AU20
     base = p.mouth_y + corner * (t * t).clamp(max=1.2) - 0.035 * a.AU17
-    gap = 0.045 * a.AU25 * (1 + 0.3 * a.AU12)
+    gap = 0.060 * a.AU25 * (1 + 0.6 * a.AU12)
     jaw = (0.075 + 0.045 * a.AU25) * a.AU26
     seam_top = base - 0.3 * gap * arc - 0.030 * a.AU10 * arc
     seam_low = base + (0.7 * gap + jaw) * arc
-    thin = 1 - 0.50 * a.AU23 - 0.18 * a.AU12 - 0.15 * a.AU20
+    thin = 1 - 0.50 * a.AU23 - 0.25 * a.AU12 - 0.15 * a.AU20
     bow = 1 - p.cupid * 0.30 * ridge(t, 0.22)
     top = seam_top - p.upper_lip * thin * (1 - 0.25 * a.AU10) * bow * arc * (1.25 - 0.25 * arc) - 0.022 * a.AU10 * arc
     bottom = seam_low + p.lower_lip * thin * (1 + 0.12 * a.AU17) * arc * (1.45 - 0.45 * arc)

@@ -27,8 +27,8 @@ EYES = dict(
 
 # %% ../../nbs/02a_identities.ipynb #444e6967
 BROWS = dict(
-    brow_gap=(0.088, 0.140), brow_x=(0.262, 0.300), brow_width=(0.150, 0.200), brow_arch=(0.012, 0.050),
-    brow_tilt=(-0.030, 0.012), brow_thick=(0.018, 0.040),
+    brow_gap=(0.094, 0.148), brow_x=(0.262, 0.300), brow_width=(0.150, 0.200), brow_arch=(0.012, 0.050),
+    brow_tilt=(-0.030, 0.012), brow_thick=(0.022, 0.045),
 )
 
 # %% ../../nbs/02a_identities.ipynb #43399333
@@ -39,7 +39,7 @@ NOSE = dict(
 
 # %% ../../nbs/02a_identities.ipynb #6844cedd
 MOUTH = dict(
-    mouth_y=(0.375, 0.440), mouth_width=(0.180, 0.250), upper_lip=(0.032, 0.074), lower_lip=(0.052, 0.108),
+    mouth_y=(0.375, 0.440), mouth_width=(0.195, 0.262), upper_lip=(0.036, 0.080), lower_lip=(0.060, 0.116),
     cupid=(0.3, 1.0), lip_red=(0.0, 1.0),
 )
 
@@ -52,8 +52,8 @@ COLOUR = dict(
 # %% ../../nbs/02a_identities.ipynb #be436798
 WORN = dict(
     hair_style=(0.0, 1.0), hairline=(-0.86, -0.62), hair_volume=(0.02, 0.16), fringe=(-1.0, 1.0),
-    parting=(-0.35, 0.35), hair_length=(0.0, 1.0), beard=(-2.0, 1.0), moustache=(-6.0, 1.0), glasses=(-3.0, 1.0),
-    glasses_shape=(0.0, 1.0), glasses_dark=(0.0, 1.0), hat=(-7.0, 1.0), hat_hue=(0.0, 1.0), earring=(-2.0, 1.0),
+    parting=(-0.35, 0.35), hair_length=(0.0, 1.0), beard=(-3.0, 1.0), moustache=(-9.0, 1.0), glasses=(-3.0, 1.0),
+    glasses_shape=(0.0, 1.0), glasses_dark=(0.0, 1.0), hat=(-10.0, 1.0), hat_hue=(0.0, 1.0), earring=(-2.0, 1.0),
     necklace=(-1.5, 1.0), ear_size=(1.0, 1.5), cloth_hue=(0.0, 1.0), cloth_dark=(0.0, 1.0), collar=(0.0, 1.0),
     neck_width=(0.62, 0.80),
 )
@@ -74,7 +74,7 @@ LIGHT = dict(
 STYLE = dict(
     hair_wave=(-0.8, 1.0), hair_front=(0.0, 1.0), hair_tuck=(-1.0, 1.0), hair_recede=(-2.0, 1.0), hair_flare=(0.0, 1.0), hair_gloss=(0.0, 1.0),
     brow_dark=(0.0, 1.0), brow_soft=(0.0, 1.0), makeup=(-1.5, 1.0), lashes=(0.0, 1.0), lip_gloss=(0.0, 1.0), stubble=(-2.0, 1.0),
-    earring_kind=(0.0, 1.0), necklace_kind=(0.0, 1.0), hat_kind=(0.0, 1.0), collar_kind=(0.0, 1.0), cloth_kind=(0.0, 1.0), hand=(-15.0, 1.0),
+    earring_kind=(0.0, 1.0), necklace_kind=(0.0, 1.0), hat_kind=(0.0, 1.0), collar_kind=(0.0, 1.0), cloth_kind=(0.0, 1.0), hand=(-25.0, 1.0),
 )
 
 # %% ../../nbs/02a_identities.ipynb #c3d56c94

@@ -29,7 +29,7 @@ def blur(image: Tensor, much: Tensor, which: Tensor) -> Tensor:
     size = image.shape[-1]
     half = max(1, round(size / 32))
     x = torch.arange(-half, half + 1, device=image.device, dtype=image.dtype)
-    wide = (much[:, :, 0] * size / 50).clamp(min=0.2)
+    wide = (much[:, :, 0] * size / 65).clamp(min=0.2)
     bell = torch.exp(-0.5 * (x / wide) ** 2)
     bell = bell / bell.sum(-1, keepdim=True)                                             # N×1×K
     out = F.pad(image.transpose(0, 1), (half, half, half, half), mode="replicate")       # 3×N×H×W: one kernel a picture

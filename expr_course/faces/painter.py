@@ -55,7 +55,7 @@ def along(stops: tuple, x: Tensor) -> Tensor:
     return torch.lerp(stops[i], stops[i + 1], (k - i)[:, None])[:, :, None, None]
 
 # %% ../../nbs/02e_painter.ipynb #50d48acd
-SKIN_TONES = ((0.95, 0.81, 0.74), (0.92, 0.74, 0.64), (0.86, 0.66, 0.54), (0.76, 0.55, 0.43), (0.58, 0.39, 0.29), (0.36, 0.235, 0.175))
+SKIN_TONES = ((0.97, 0.78, 0.69), (0.93, 0.70, 0.59), (0.88, 0.62, 0.50), (0.78, 0.52, 0.40), (0.61, 0.38, 0.28), (0.40, 0.245, 0.18))
 
 def skin_color(p: SimpleNamespace) -> Tensor:
     "N×3×1×1 in [0, 1]: the whole range of human skin, from light to dark (`skin_tone`), with a warm or a cool `undertone`"

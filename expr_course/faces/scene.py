@@ -129,10 +129,10 @@ class Part(Scene):
 
 # %% ../../nbs/02f_scene.ipynb #2e496456
 def find_mouth(s: Scene) -> tuple[Tensor, ...]:
-    "The six curves of `mouth_curves`, each N×H×W, and 2 outside the box of the mouth's furrows"
+    "The six curves of `mouth_curves`, each N×H×W, and 9 outside the box of the mouth's furrows"
     q = s.part("mouth_furrows")
     curves = mouth_curves(q.p, q.a, q.U)
-    out = tuple(torch.full_like(s.u, 2.0) for _ in curves)
+    out = tuple(torch.full_like(s.u, 9.0) for _ in curves)
     for whole, curve in zip(out, curves): whole[s.boxes["mouth_furrows"]] = curve
     return out
 
@@ -162,7 +162,7 @@ def openness(s: Scene) -> Tensor:
     "How much of the light from everywhere reaches each place of the face, N×H×W: less in sockets, beside and below the nose, under the lip"
     p, U, v = s.p, s.U, s.v
     tip = p.eye_y + p.nose_length
-    eye = 0.30 * bump(U, v, 0.145, p.eye_y - 0.03, 0.12, 0.12) + 0.22 * bump(U, v, p.eye_x, p.eye_y - 0.055, 0.19, 0.085)
+    eye = 0.36 * bump(U, v, 0.145, p.eye_y - 0.03, 0.12, 0.12) + 0.30 * bump(U, v, p.eye_x, p.eye_y - 0.055, 0.19, 0.085)
     nose = 0.30 * bump(U, v, 1.10 * p.nose_width, tip - 0.05, 0.09, 0.09) + 0.20 * bump(U, v, 0.0, tip + 0.035, 1.1 * p.nose_width, 0.055)
     return 1 - eye - nose - 0.25 * bump(U, s.sv, 0.0, p.mouth_y + p.lower_lip + 0.045, 0.20, 0.055)
 
