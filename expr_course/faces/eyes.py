@@ -20,7 +20,7 @@ def made_up(p: SimpleNamespace) -> Tensor:
 
 def eye_white(s: Scene, t: Tensor, upper: Tensor) -> Tensor:
     "Colour of the white, N×3×H×W: never white, in the shadow of the upper lid, red towards the inner corner"
-    shade = (0.45 + 0.50 * s.light.clamp(max=1.15)) * (1 - 0.50 * ridge(s.v - upper, 0.045)) * (1 - 0.30 * (t * t).clamp(max=1))
+    shade = (0.42 + 0.46 * s.light.clamp(max=1.15)) * (1 - 0.55 * ridge(s.v - upper, 0.050)) * (1 - 0.45 * (t * t).clamp(max=1))
     flesh = 0.45 * smooth((-t - 0.62) / 0.35)
     white = torch.lerp(rgb(0.86, 0.83, 0.81, t), s.skin * rgb(0.95, 0.66, 0.62, t), (0.10 + 0.10 * s.p.age + flesh)[:, None])
     return white * shade[:, None]
@@ -56,7 +56,7 @@ def lid_fold(c: Canvas, s: Scene, t: Tensor, upper: Tensor) -> None:
     high = 0.026 + 0.022 * p.lid_crease
     above = upper - s.v
     lid = window(above, -0.012, high + 0.012, 0.02) * along
-    c.paint(0.16 * lid, s.skin * rgb(0.55, 0.42, 0.38, t))
+    c.paint(0.26 * lid, s.skin * rgb(0.50, 0.38, 0.34, t))
     shadow = made_up(p) * window(above, -0.02, high + 0.05, 0.05) * window(t, -1.2, 1.5, 0.6)
     c.paint(0.60 * shadow, hsv(p.iris_hue, 0.25 * p.lashes, 0.20 + 0.10 * p.lashes) * s.skin ** 0.5)
     crease = ridge(above - high - 0.010 * (1 - t * t).clamp(min=0), 0.012, 0.6 * s.px)
@@ -66,13 +66,13 @@ def lids(c: Canvas, s: Scene, t: Tensor, upper: Tensor, lower: Tensor) -> None:
     "Lashes along the lid curves of `eye_curves`, thicker towards the outer corner, and the wet edge of the lower lid"
     p, v = s.p, s.v
     dark = torch.lerp(s.skin * 0.22, s.hair * 0.20, 0.6)
-    heavy = 0.006 + 0.005 * p.lashes + 0.009 * made_up(p)
+    heavy = 0.008 + 0.006 * p.lashes + 0.010 * made_up(p)
     thick = heavy * (0.75 + 0.45 * smooth((t + 1) / 2))
     along = window(t, -1.10, 1.22, 0.30)
     c.paint(0.88 * inside((v - upper + 0.6 * thick).abs() - thick, 1.3 * s.px) * along, dark)
     wet = ridge(v - lower + 0.004, 0.008, 0.7 * s.px) * window(t, -1, 0.95, 0.3) * (1 - s.a.AU45)
     c.paint(0.35 * wet, s.skin * rgb(1.0, 0.78, 0.74, t))
-    c.paint((0.30 + 0.35 * made_up(p)) * ridge(v - lower - 0.007, 0.011, 0.7 * s.px) * along * smooth((t + 1.2) / 1.5), dark)
+    c.paint((0.38 + 0.42 * made_up(p)) * ridge(v - lower - 0.006, 0.013, 0.7 * s.px) * along * smooth((t + 1.2) / 1.5), dark)
 
 # %% ../../nbs/02gc_eyes.ipynb #eyes0003
 def brow_color(s: Scene) -> Tensor:
@@ -95,6 +95,6 @@ def brows(c: Canvas, s: Scene) -> None:
     cover = inside((s.v - y).abs() - thick, s.px) * smooth(1.6 * window(t, -1.08, 1.10, 0.30))
     hairs = brow_hairs(s, t, d)
     soft = smooth((1.25 - d.abs() + 0.7 * hairs) / (0.55 + 0.5 * p.brow_soft + s.px / thick))
-    full = (0.66 - 0.26 * p.brow_soft + 0.26 * p.brow_dark + 0.60 * hairs).clamp(0.12, 0.95)
+    full = (0.90 - 0.30 * p.brow_soft + 0.26 * p.brow_dark + 0.60 * hairs).clamp(0.12, 0.95)
     c.paint(soft * ends * full, brow_color(s) * (0.55 + 0.45 * s.light.clamp(max=1.2))[:, None])
     c.mark(cover, L_BROW, R_BROW)

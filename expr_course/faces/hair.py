@@ -14,7 +14,7 @@ from .painter import HAIR, Canvas, inside, rgb, texture
 from .scene import WHOLE, Scene, within
 
 # %% ../../nbs/02gb_hair.ipynb #hair0001
-SHORT, TIED, LONG = 0.33, 0.39, 0.55        # numbers of `hair_style` below which hair is bald or short, tied back, of medium length; above, long
+SHORT, TIED, LONG = 0.31, 0.36, 0.48        # numbers of `hair_style` below which hair is bald or short, tied back, of medium length; above, long
 
 def noise(s: Scene, x: Tensor, y: Tensor, which: int = 1) -> Tensor:
     "The texture of the people in a part of the scene, read at x, y (N×H×W): N×H×W in [-0.5, 0.5]"
@@ -42,7 +42,7 @@ def tangle(s: Scene) -> tuple[Tensor, Tensor, Tensor]:
     low = noise(s, 1.1 * s.x, 0.9 * v + 0.3)
     high = (-v).clamp(min=0)
     x = s.x - (p.parting + 0.6 * s.frame.sy) * smooth(1.4 * high)
-    s.scalp = 0.55 * ridge(x, 0.020, s.px) * smooth(4 * high - 1.6) * (parted(p) > 0.5)
+    s.scalp = 0.45 * ridge(x, 0.014, s.px) * smooth(4 * high - 1.6) * (parted(p) > 0.5)
     side = (x / 0.1).clamp(-1, 1)
     arch = side * (x * x + 0.36 * high * high + 1e-6).sqrt()
     fan = s.x / (0.75 + 0.55 * high)
@@ -63,7 +63,7 @@ def hair_half(s: Scene) -> Tensor:
     p, down = s.p, smooth((s.y + 0.35) / 0.9)
     _, curly = waviness(p)
     close = s.frame.radius - 0.04 + 0.5 * p.hair_volume - 0.16 * down
-    loose = s.frame.radius - 0.02 + 1.1 * p.hair_volume + (0.42 * p.hair_flare - 0.06) * down
+    loose = s.frame.radius + 0.02 + 1.2 * p.hair_volume + (0.45 * p.hair_flare - 0.06) * down
     return torch.where(p.hair_style > TIED, loose, close) + 0.16 * curly * (p.hair_style > 0.25)
 
 def hair_end(s: Scene) -> Tensor:
@@ -101,7 +101,7 @@ def fringe_at(s: Scene, line: Tensor, locks: Tensor, hairs: Tensor) -> Tensor:
 def side_of_face(s: Scene, low: Tensor, locks: Tensor) -> Tensor:
     "Distance from the midline, N×H×W, at which hair begins beside the face: at its edge (short, tied), on the cheeks, or behind the ears"
     p, v = s.p, s.v
-    near = p.face_width - 0.035 - 0.05 * smooth((-0.25 - v) / 0.25)
+    near = p.face_width - 0.020 - 0.04 * smooth((-0.25 - v) / 0.25)
     cheek = p.face_width * (0.985 - 0.24 * p.hair_flare * p.hair_front) + 0.08 * (v * v - 0.2) - 0.06 * smooth((v - 0.3) / 0.4)
     tucked = torch.where(v < -0.22, near, p.face_width + 0.13 - 0.10 * smooth((v - 0.35) / 0.3))
     beside = torch.where((p.hair_tuck > 0.35) | (p.hair_style < TIED), torch.where(p.hair_style < TIED, near, tucked), cheek)
@@ -117,11 +117,12 @@ def face_opening(s: Scene, low: Tensor, locks: Tensor, hairs: Tensor) -> Tensor:
 def hair_tone(s: Scene, along: Tensor, locks: Tensor, hairs: Tensor, outside: Tensor) -> Tensor:
     "Colour of hair in its light, N×3×H×W: dark gaps, lighter strands, a shine across them where the lamp meets the bend of the head"
     p = s.p
-    gap = 0.35 + 0.65 * smooth((locks + 0.42) / 0.45)
+    deep = 0.80 - 0.55 * s.hair.mean(1)
+    gap = 1 - deep * (1 - smooth((locks + 0.42) / 0.50))
     form = 0.62 + 0.38 * smooth(-3.5 * outside) + 0.22 * p.light_x * s.x - 0.22 * smooth((s.y - 0.1) / 0.9)
     band = bump(along + 0.16 * locks + 0.10 * hairs, 0, -0.66 + 0.1 * p.light_y, 0, 0.22, 1) + 0.4 * bump(along + 0.2 * locks, 0, 0.22, 0, 0.3, 1)
-    shine = (0.10 + 0.40 * p.hair_gloss) * band * (0.6 + 1.2 * hairs)
-    light = (gap * form * (1.05 + 0.55 * hairs + 0.25 * locks)).clamp(min=0) * p.exposure
+    shine = (0.14 + 0.50 * p.hair_gloss) * band * (0.7 + 1.6 * hairs)
+    light = (gap * form * (1.32 + 1.2 * deep * hairs + 0.6 * deep * locks)).clamp(min=0) * p.exposure
     tone = torch.lerp(s.hair * light[:, None], 0.85 * s.skin * p.exposure[:, None], s.scalp[:, None])
     return tone + (0.50 * s.hair + 0.17 * rgb(1, 0.95, 0.88, s.u)) * (shine * p.exposure).clamp(min=0)[:, None]
 
@@ -155,13 +156,13 @@ def front_hair(c: Canvas, s: Scene) -> None:
 def beard_place(s: Scene) -> tuple[Tensor, Tensor]:
     "(beard, moustache), each N×H×W in [0, 1]: where they grow; they hang on the skin and move with the jaw"
     p, U, sv, (t, _, top, *_, bottom) = s.p, s.U, s.sv, s.mouth
-    rough = 0.10 * (s.texture.hair + s.texture.skin)
+    rough = 0.06 * s.texture.hair + 0.04 * s.texture.skin
     cheek = p.mouth_y - 0.02 - 0.55 * (U - 0.22).clamp(min=0) - 0.10 * (0.22 - U).clamp(min=0) + rough
     lips = smooth((1.25 - t.abs()) / 0.2) * smooth((bottom + 0.03 - s.v) / 0.03)
     under = 0.7 * bump(U, s.v, 0.10, p.mouth_y + p.lower_lip + 0.05, 0.10, 0.05)
     jaw = smooth((sv - cheek) / 0.14) * (1 - lips) * (1 - under)
-    above = window(top - s.v + rough, -0.02, 0.125, 0.06) * smooth((1.30 - t.abs()) / 0.35)
-    return torch.where(p.hair_front > 0.72, jaw * smooth((0.30 - U) / 0.12), jaw), above
+    above = window(top - s.v + 0.5 * rough, -0.02, 0.105 - 0.05 * t.abs(), 0.05) * smooth((1.30 - t.abs()) / 0.35)
+    return torch.where(p.hair_front > 0.72, jaw * smooth((0.34 - U - 0.4 * (sv - p.mouth_y).abs() + rough) / 0.20), jaw), above
 
 def whiskers(s: Scene) -> tuple[Tensor, Tensor]:
     "(N×H×W in [0, 1], N×3×H×W): how much of the skin beard, moustache and stubble hide, and their colour"

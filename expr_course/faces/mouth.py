@@ -29,7 +29,7 @@ def teeth(s: Scene, gap: Tensor) -> tuple[Tensor, Tensor]:
     edge = 0.016 + 0.070 * smooth(gap / 0.10) - 0.012 * t * t - 0.006 * stripes(s.U + 0.030, 0.060)
     cover = inside(down - edge, 1.5 * s.px) * smooth((0.97 - t.abs()) / 0.10)
     between = ridge((s.U / 0.058 + 0.5) % 1 - 0.5, 0.16, 0.8 * s.px / 0.058)
-    shade = (1 - 0.10 * between) * (0.72 + 0.28 * smooth(down / 0.025)) * (1 - 0.55 * smooth((t.abs() - 0.35) / 0.65))
+    shade = (1 - 0.10 * between) * (0.72 + 0.28 * smooth(down / 0.025)) * (1 - 0.70 * smooth((t.abs() - 0.30) / 0.65))
     tone = rgb(0.93, 0.88, 0.80, t) * (0.96 + 0.05 * s.p.lip_gloss - 0.08 * s.p.age)[:, None]
     return cover, tone * (shade * (0.74 + 0.28 * s.light.clamp(max=1.1)))[:, None]
 
@@ -52,10 +52,10 @@ def lips(c: Canvas, s: Scene, between) -> None:
     light = 0.25 + 0.75 * s.light.clamp(max=1.25)
     fine = 1 + 0.22 * s.texture.skin
     up = ((v - top) / (seam_top - top).clamp(min=0.008)).clamp(0, 1)
-    c.paint(0.94 * between(top, seam_top), tone * (light * fine * (1.02 - 0.30 * up * up))[:, None], U_LIP)
+    c.paint(0.94 * between(top, seam_top), tone * (light * fine * (0.94 - 0.32 * up * up))[:, None], U_LIP)
     down = ((v - seam_low) / (bottom - seam_low).clamp(min=0.008)).clamp(0, 1)
-    body = light * fine * (0.80 + 0.34 * bump(down, 0, 0.45, 0, 0.55, 1) - 0.16 * down ** 4)
-    wet = (0.06 + 0.26 * p.lip_gloss ** 2) * bump(down, t, 0.42, -0.15 * p.light_x * torch.sign(s.u), 0.30, 0.75) * (1 + 1.5 * s.texture.skin)
+    body = light * fine * (0.82 + 0.44 * bump(down, 0, 0.45, 0, 0.55, 1) - 0.16 * down ** 4)
+    wet = (0.08 + 0.30 * p.lip_gloss ** 2) * bump(down, t, 0.42, -0.15 * p.light_x * torch.sign(s.u), 0.30, 0.75) * (1 + 1.5 * s.texture.skin)
     c.paint(0.94 * between(seam_low, bottom), tone * body[:, None] + wet.clamp(min=0)[:, None] * rgb(1.0, 0.93, 0.90, v), L_LIP)
 
 @within(lambda p: (p.mouth_y - 0.26, p.mouth_y + 0.35, 1.6 * p.mouth_width + 0.06))

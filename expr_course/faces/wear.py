@@ -22,7 +22,7 @@ def fabric(s: Scene) -> Tensor:
     plain = hsv(p.cloth_hue, 0.9 * p.cloth_kind ** 2, 0.04 + 0.92 * p.cloth_dark ** 1.3)
     across = torch.where(p.hat_hue > 0.5, s.v, s.U + 0.2 * s.v)
     striped = 1 - 0.45 * (p.cloth_kind > 0.75) * (p.cloth_dark > 0.35) * stripes(across, 0.13)
-    folds = (0.82 + 0.9 * t.back + 0.35 * t.hair) * (1 - 0.35 * smooth((s.U - 0.55) / 0.5)) * p.exposure
+    folds = (0.90 + 1.5 * t.back + 0.10 * t.hair + 0.30 * t.skin) * (1 - 0.35 * smooth((s.U - 0.55) / 0.5)) * p.exposure
     return plain * (folds * striped).clamp(min=0.1)[:, None]
 
 def shoulder(s: Scene) -> Tensor:
@@ -56,7 +56,7 @@ def suit(c: Canvas, s: Scene) -> None:
     flap = window(s.v - neckline(s, shoulder(s)), -0.02, 0.11, 0.02)
     c.paint(0.9 * flap * inside(s.U - neck_half(s) - 0.10, s.px) * (kind < 0.65), 1.15 * fabric(s) + 0.03)
     inner = inside(s.U - 0.9 * neck_half(s) + 0.55 * (down - 0.10), s.px) * inside(-0.85 * (s.v - cloth_edge(s)), s.px) * (kind > 0.65)
-    c.paint(inner, hsv(p.hat_hue, 0.20 * p.hat_kind, 0.70 + 0.28 * p.hat_kind) * (0.85 + 0.6 * s.texture.hair)[:, None])
+    c.paint(inner, hsv(p.hat_hue, 0.20 * p.hat_kind, 0.70 + 0.28 * p.hat_kind) * (0.88 + 0.5 * s.texture.back)[:, None])
     tie = inside(s.U - 0.05 - 0.05 * down, s.px) * smooth((down - 0.20) / 0.02) * (kind > 0.75)
     c.paint(inner * tie, hsv(p.hat_hue, 0.6, 0.15 + 0.5 * p.hat_kind) * (1 - 0.4 * stripes(s.u.abs() + s.v, 0.07))[:, None])
 
