@@ -64,7 +64,7 @@ def hair_half(s: Scene) -> Tensor:
     _, curly = waviness(p)
     close = s.frame.radius - 0.04 + 0.5 * p.hair_volume - 0.16 * down
     loose = s.frame.radius + 0.02 + 1.2 * p.hair_volume + (0.45 * p.hair_flare - 0.06) * down
-    return torch.where(p.hair_style > TIED, loose, close) + 0.16 * curly * (p.hair_style > 0.25)
+    return torch.where(p.hair_style > TIED, loose, close) + 0.10 * curly * (p.hair_style > 0.25)
 
 def hair_end(s: Scene) -> Tensor:
     "Height, N×H×W, at which the hair ends: above the ears and at the nape (short), beside the jaw (medium), on the shoulders or below the picture (long)"
@@ -122,7 +122,7 @@ def hair_tone(s: Scene, along: Tensor, locks: Tensor, hairs: Tensor, outside: Te
     form = 0.62 + 0.38 * smooth(-3.5 * outside) + 0.22 * p.light_x * s.x - 0.22 * smooth((s.y - 0.1) / 0.9)
     band = bump(along + 0.16 * locks + 0.10 * hairs, 0, -0.66 + 0.1 * p.light_y, 0, 0.22, 1) + 0.4 * bump(along + 0.2 * locks, 0, 0.22, 0, 0.3, 1)
     shine = (0.14 + 0.50 * p.hair_gloss) * band * (0.7 + 1.6 * hairs)
-    light = (gap * form * (1.32 + 1.2 * deep * hairs + 0.6 * deep * locks)).clamp(min=0) * p.exposure
+    light = (gap * form * (0.93 + 0.52 * deep + 1.2 * deep * hairs + 0.6 * deep * locks)).clamp(min=0) * p.exposure
     tone = torch.lerp(s.hair * light[:, None], 0.85 * s.skin * p.exposure[:, None], s.scalp[:, None])
     return tone + (0.50 * s.hair + 0.17 * rgb(1, 0.95, 0.88, s.u)) * (shine * p.exposure).clamp(min=0)[:, None]
 

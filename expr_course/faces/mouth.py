@@ -17,7 +17,7 @@ from .scene import Scene, within
 def lip_tone(s: Scene) -> Tensor:
     "N×3×1×1: the red of this skin, more or less of it; those who wear make-up have lipstick, from nude to dark red"
     p = s.p
-    bare = s.skin * torch.lerp(rgb(0.90, 0.74, 0.70, s.u), rgb(0.84, 0.55, 0.53, s.u), p.lip_red[:, None])
+    bare = s.skin * torch.lerp(rgb(0.88, 0.71, 0.72, s.u), rgb(0.82, 0.52, 0.55, s.u), p.lip_red[:, None])
     stick = hsv(0.94 + 0.09 * p.lip_red, 0.45 + 0.30 * p.lip_gloss, 0.45 + 0.40 * p.lashes) * (0.4 + 0.6 * s.skin.amax(1, keepdim=True))
     return torch.lerp(bare, stick, (0.75 * smooth((made_up(p) - 0.05) / 0.5))[:, None])
 
@@ -68,6 +68,7 @@ def mouth(c: Canvas, s: Scene) -> None:
     between = lambda low, high: inside(torch.maximum(torch.maximum(low - v, v - high), wide), soft)
     gap = seam_low - seam_top
     apart = smooth(gap / 0.03)
+    for low, high, label in ((top, (seam_top + seam_low) / 2, U_LIP), ((seam_top + seam_low) / 2, bottom, L_LIP)): c.mark(between(low, high), label)
     inner_mouth(c, s, between(seam_top, seam_low) * apart, gap)
     lips(c, s, between)
     line = ridge(v - seam_top, 0.013, 0.7 * px) * smooth((1.04 - t.abs()) / 0.12)
