@@ -66,10 +66,12 @@ def lids(c: Canvas, s: Scene, t: Tensor, upper: Tensor, lower: Tensor) -> None:
     "Lashes along the lid curves of `eye_curves`, thicker towards the outer corner, and the wet edge of the lower lid"
     p, v = s.p, s.v
     dark = torch.lerp(s.skin * 0.22, s.hair * 0.20, 0.6)
-    heavy = 0.008 + 0.006 * p.lashes + 0.010 * made_up(p)
+    heavy = 0.009 + 0.006 * p.lashes + 0.011 * made_up(p)
     thick = heavy * (0.75 + 0.45 * smooth((t + 1) / 2))
     along = window(t, -1.10, 1.22, 0.30)
-    c.paint(0.88 * inside((v - upper + 0.6 * thick).abs() - thick, 1.3 * s.px) * along, dark)
+    around = ridge(v - upper + 0.016, 0.042) + 0.6 * ridge(v - lower - 0.014, 0.034)
+    c.paint(((0.22 + 0.18 * p.lashes + 0.45 * made_up(p)) * around * window(t, -1.25, 1.45, 0.5)).clamp(max=0.8), dark)
+    c.paint(0.90 * inside((v - upper + 0.75 * thick).abs() - thick, 1.3 * s.px) * along, dark)
     wet = ridge(v - lower + 0.004, 0.008, 0.7 * s.px) * window(t, -1, 0.95, 0.3) * (1 - s.a.AU45)
     c.paint(0.35 * wet, s.skin * rgb(1.0, 0.78, 0.74, t))
     c.paint((0.38 + 0.42 * made_up(p)) * ridge(v - lower - 0.006, 0.013, 0.7 * s.px) * along * smooth((t + 1.2) / 1.5), dark)
