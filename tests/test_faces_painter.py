@@ -81,7 +81,7 @@ def test_textures():
     there, again = all_textures(people, x, y, x, y), all_textures(mirror(people), -x, y, -x, y)
     for name in ("skin", "hair", "back", "glow"):
         assert torch.allclose(getattr(there, name), getattr(again, name), atol=1e-5), "a mirrored person is read mirrored"
-    assert set(vars(there)) == {"skin", "hair", "back", "glow"}
+    assert set(vars(there)) == {"skin", "pores", "hair", "back", "glow"}
 
 
 # ---- the canvas ----

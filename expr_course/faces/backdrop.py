@@ -8,10 +8,6 @@ from .painter import Canvas, hsv, rgb
 from .scene import Scene, everywhere
 
 
-def _share(kind: Tensor, low: float, high: float) -> Tensor:
-    "1 where low <= kind < high, else 0"
-    return ((kind >= low) & (kind < high)).float()
-
 def _sideways(s: Scene) -> Tensor:
     "x of the picture towards the lamp's side, -1 to 1: in a mirror the background is mirrored too"
     return s.x * torch.sign(s.p.light_x)
@@ -32,7 +28,7 @@ def room(s: Scene) -> Tensor:
     "Things out of focus: a dark colour and a light one, and a third, in large soft patches, some with harder edges; N×3×H×W"
     p, t = s.p, s.texture
     one, two = _two(p)
-    keen = 1.6 + 5 * p.back_busy ** 3
+    keen = 1.5 + 2.0 * p.back_busy ** 3
     image = torch.lerp(one, two, smooth(0.2 + 0.6 * p.back_dark + keen * (0.9 * t.back + 0.25 * t.glow))[:, None])
     third = hsv(0.6 * p.back_hue + 0.4 * p.back_hue2, 0.45, 0.25 + 0.7 * p.back_busy)
     return torch.lerp(image, third, 0.85 * smooth(3 * (t.glow - 0.10) * keen)[:, None]) * (1 + 0.5 * t.back)[:, None]
@@ -60,9 +56,12 @@ def lights(s: Scene) -> Tensor:
     disc = smooth((0.06 + 0.13 * torch.sin(55 * luck).abs() - off) / 0.05) * (luck > 0.5)
     return dark + hsv(p.back_hue2 + 0.15 * luck, 0.6 * (luck - 0.4), luck) * disc[:, None]
 
+KINDS = ((studio, 0.0, 0.30), (room, 0.30, 0.65), (boards, 0.65, 0.90), (lights, 0.90, 2.0))     # and the share of `back_kind` that is theirs
+
 @everywhere
 def background(c: Canvas, s: Scene) -> None:
-    "One of four kinds of background, by `back_kind`"
-    k = s.p.back_kind
-    kinds = ((studio, 0.0, 0.30), (room, 0.30, 0.65), (boards, 0.65, 0.90), (lights, 0.90, 2.0))
-    c.image = sum(draw(s) * _share(k, low, high)[:, None] for draw, low, high in kinds).clamp(0, 1.6)
+    "One of `KINDS` behind each person"
+    kind = s.p.back_kind.flatten()
+    for draw, low, high in KINDS:
+        who = ((kind >= low) & (kind < high)).nonzero()[:, 0]
+        if len(who): c.image[who] = draw(s.cut_people(who)).clamp(0, 1.6)

@@ -57,11 +57,12 @@ def frame_of(p: SimpleNamespace) -> SimpleNamespace:
     Centre = eye midpoint + shift · (eyes → mouth); half side (scale, in head units) = max(eyes · eye distance, mouth · eyes → mouth);
     upright by the eye line. Then the person's own small shift (3 %), zoom (4 %) and roll come on top."""
     yaw, pitch, roll = (most * x * (least + (1 - least) * x * x) for most, x, least in ((MAX_YAW, p.yaw, 0.4), (MAX_PITCH, p.pitch, 0.4), (MAX_ROLL, p.roll, 0.15)))
-    q = SimpleNamespace(cy=yaw.cos(), sy=yaw.sin(), cp=pitch.cos(), sp=pitch.sin(), cr=roll.cos(), sr=roll.sin())
+    q = SimpleNamespace(cy=yaw.cos(), sy=yaw.sin(), cp=pitch.cos(), sp=pitch.sin())
     wide = WRAP * p.face_width
-    q.ch, q.sh = (0.6 * roll).cos(), (0.6 * roll).sin()
     q.radius, q.lead = ((wide * q.cy) ** 2 + (DEEP * q.sy) ** 2).sqrt(), torch.atan2(DEEP * q.sy, wide * q.cy)
     ex, ey = zip(*(rotate(p, q, u, p.eye_y) for u in (p.eye_x, -p.eye_x)))
+    lean = roll - torch.atan2(ey[0] - ey[1], ex[0] - ex[1])
+    q.cr, q.sr, q.ch, q.sh = lean.cos(), lean.sin(), (0.6 * lean).cos(), (0.6 * lean).sin()
     mx, my = rotate(p, q, torch.zeros_like(p.eye_x), p.mouth_y)
     cx, cy = (ex[0] + ex[1]) / 2, (ey[0] + ey[1]) / 2
     length = ((mx - cx) ** 2 + (my - cy) ** 2).sqrt()
@@ -104,8 +105,7 @@ def body_from_image(q: SimpleNamespace, size: int) -> tuple[Tensor, Tensor]:
 def from_image(p: SimpleNamespace, q: SimpleNamespace, size: int, steps: int = 3) -> tuple[Tensor, Tensor]:
     "Head coordinates u, v (N×size×size, head units) of every pixel centre: the inverse of `to_image`, parallax solved by fixed-point steps"
     x, y = plane(q, size)
-    u, v, ahead = _bare(p, q, x, y, steps)
-    return _behind_nose(p, q, u, v, ahead, 2 + 2 * steps)
+    return _behind_nose(p, q, x, y, *_bare(p, q, x, y, steps), steps)
 
 def _unbend(p: SimpleNamespace, angle: Tensor) -> Tensor:
     "The inverse of `around`"
@@ -115,8 +115,8 @@ def _unbend(p: SimpleNamespace, angle: Tensor) -> Tensor:
 
 def _bare(p: SimpleNamespace, q: SimpleNamespace, x: Tensor, y: Tensor, steps: int) -> tuple[Tensor, Tensor, Tensor]:
     "u and v of places x, y in the picture on a head without a nose, and how fast u grows with x"
-    v = y / q.cp
-    for _ in range(steps + 1):
+    v = (y + 0.9 * DEEP * q.cy * q.sp) / q.cp
+    for _ in range(max(2, steps - 1)):
         extra = profile(p, v)
         angle = turned((x - extra * q.sy) / q.radius) - q.lead
         seen = angle.clamp(-1.6, 1.6)
@@ -124,19 +124,30 @@ def _bare(p: SimpleNamespace, q: SimpleNamespace, x: Tensor, y: Tensor, steps: i
         v = (y + ahead * q.sp) / q.cp
     return _unbend(p, angle), v, angle
 
-def _behind_nose(p: SimpleNamespace, q: SimpleNamespace, u: Tensor, v: Tensor, angle: Tensor, steps: int) -> tuple[Tensor, Tensor]:
+def _behind_nose(p: SimpleNamespace, q: SimpleNamespace, x: Tensor, y: Tensor, u: Tensor, v: Tensor, angle: Tensor, steps: int) -> tuple[Tensor, Tensor]:
     """u, v of every pixel on a bare head -> on the head with its nose: each line of sight is followed from the front to where it first
-    meets the nose, so that a turned nose hides the cheek behind it."""
-    speed = q.sy * WRAP * p.face_width * angle.clamp(-1.4, 1.4).cos() / (q.radius * (angle + q.lead).clamp(-1.2, 1.2).cos())
-    rise = q.cy * q.sp / q.cp
-    high, over = p.nose_height, torch.full_like(u, -1.0)
-    found = torch.zeros_like(u)
+    meets the nose, so that a turned nose hides the cheek behind it. Pixels that no nose can reach are left alone."""
+    s = (v - p.eye_y) / p.nose_length
+    near = ((u.abs() < 1.3 * p.nose_width + 0.9 * p.nose_height * q.sy.abs() + 0.02) & (s > -0.65) & (s < 1.5)).any(0)
+    (top, bottom), (left, right) = ((x[0], x[-1] + 1) if len(x) else (0, 0) for x in (near.any(1 - k).nonzero()[:, 0].tolist() for k in (0, 1)))
+    box = (slice(None), slice(top, bottom), slice(left, right))
+    speed = WRAP * p.face_width * angle[box].clamp(-1.4, 1.4).cos() / (q.radius * (angle[box] + q.lead).clamp(-1.2, 1.2).cos())
+    moved = _march(p, q, u[box], v[box], speed, 2 + 2 * steps)
+    for _ in range(steps - 1):
+        x_seen, y_seen = rotate(p, q, *moved)
+        moved = moved[0] + (x[box] - x_seen) * speed, moved[1] + (y[box] - y_seen) / q.cp
+    for whole, part in zip((u, v), moved): whole[box] = part
+    return u, v
+
+def _march(p: SimpleNamespace, q: SimpleNamespace, u: Tensor, v: Tensor, speed: Tensor, steps: int) -> tuple[Tensor, Tensor]:
+    "The steps of `_behind_nose` (speed: how fast u grows with x): at which height over the bare head is the nose met, between which two levels, and so at which u and v"
+    speed, rise = q.sy * speed, q.cy * q.sp / q.cp
+    over, found = torch.full_like(u, -1.0), torch.zeros_like(u)
     for k in range(steps + 1):
-        level = high * (1 - k / steps)
+        level = p.nose_height * (1 - k / steps)
         gap = nose_depth(p, u - level * speed, v + level * rise) - level
-        hit = (gap >= 0) & (over < 0)
         share = gap / (gap - over).clamp(min=1e-6)
-        found = torch.where(hit & (found == 0), level + share * high / steps, found)
+        found = torch.where((gap >= 0) & (over < 0) & (found == 0), level + share * p.nose_height / steps, found)
         over = torch.where(found > 0, over, gap)
     return u - found * speed, v + found * rise
 

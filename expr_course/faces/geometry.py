@@ -130,7 +130,7 @@ def outline(p: SimpleNamespace, U: Tensor, v: Tensor) -> Tensor:
     w = U / p.face_width
     jaw = down ** p.jaw_power
     taper = 1 - 0.02 * up - (0.10 - 0.06 * p.chin_width) * smooth(down)
-    return (w / taper) ** 2.4 + up ** 2.7 + jaw - 1
+    return (w / taper) ** 2.4 + up ** 3.1 + jaw - 1
 
 # %% ../../nbs/02b_geometry.ipynb #55e09032
 def outline_width(p: SimpleNamespace, v: Tensor) -> Tensor:
@@ -140,7 +140,7 @@ def outline_width(p: SimpleNamespace, v: Tensor) -> Tensor:
     up = ((p.cheekbone - v) / (p.cheekbone - p.skull_top)).clamp(min=0)
     down = ((v - p.cheekbone) / (p.chin_y - p.cheekbone)).clamp(0, 1)
     taper = 1 - 0.02 * up - (0.10 - 0.06 * p.chin_width) * smooth(down)
-    return p.face_width * taper * (1 - up ** 2.7 - down ** p.jaw_power).clamp(min=0) ** (1 / 2.4)
+    return p.face_width * taper * (1 - up ** 3.1 - down ** p.jaw_power).clamp(min=0) ** (1 / 2.4)
 
 # %% ../../nbs/02b_geometry.ipynb #04e7d205
 def nose_base(p: SimpleNamespace, a: AUMaps, U: Tensor) -> Tensor:

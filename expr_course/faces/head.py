@@ -22,10 +22,9 @@ def neck(c: Canvas, s: Scene) -> None:
     round_ = ((1 - bend * bend).clamp(min=0.02).sqrt() + 0.6 * bend * x) * (1 + x * x).rsqrt()
     light = 0.10 + p.ambient * 0.80 + (1.05 - p.ambient) * ((round_ + 0.10) / 1.10).clamp(min=0)
     x_head, y_head = s.cut(s.whole.u).abs(), s.cut(s.whole.v)
-    chin = p.chin_y + 0.02 + 0.10 * s.a.AU26 * smooth((0.90 - x_head) / 0.25)
+    chin = p.chin_y + 0.02 + 0.10 * s.cut(s.whole.a.AU26) * smooth((0.90 - x_head) / 0.25)
     shadow = 0.60 + 0.42 * smooth((y_head - chin + 0.25 * U * U) / 0.30)
-    tone = s.skin * (1 + 0.10 * s.texture.skin)[:, None]
-    c.paint(coverage(torch.maximum(U - half, 0.30 + 0.9 * (U - 0.30).clamp(min=0) - v)), lit(tone, light * shadow * p.exposure), NECK)
+    c.paint(coverage(torch.maximum(U - half, 0.30 + 0.9 * (U - 0.30).clamp(min=0) - v)), lit(s.skin, light * shadow * p.exposure), NECK)
 
 @within(lambda p: (p.eye_y - 0.20, p.chin_y + 0.02, 0.64))
 def redness(s: Scene) -> Tensor:

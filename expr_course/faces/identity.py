@@ -20,14 +20,14 @@ SKULL = dict(
 
 # %% ../../nbs/02a_identities.ipynb #8035cc46
 EYES = dict(
-    eye_x=(0.252, 0.274), eye_y=(-0.19, -0.16), eye_width=(0.088, 0.118), eye_open=(0.036, 0.062),
+    eye_x=(0.252, 0.274), eye_y=(-0.19, -0.16), eye_width=(0.088, 0.118), eye_open=(0.034, 0.058),
     eye_tilt=(-0.014, 0.030), lid_crease=(0.0, 1.0), iris_radius=(0.041, 0.047), iris_hue=(0.0, 1.0),
     gaze_x=(-0.018, 0.018), gaze_y=(-0.006, 0.008),
 )
 
 # %% ../../nbs/02a_identities.ipynb #444e6967
 BROWS = dict(
-    brow_gap=(0.094, 0.148), brow_x=(0.262, 0.300), brow_width=(0.150, 0.200), brow_arch=(0.012, 0.050),
+    brow_gap=(0.094, 0.148), brow_x=(0.276, 0.312), brow_width=(0.160, 0.205), brow_arch=(0.012, 0.050),
     brow_tilt=(-0.030, 0.012), brow_thick=(0.022, 0.045),
 )
 
@@ -52,7 +52,7 @@ COLOUR = dict(
 # %% ../../nbs/02a_identities.ipynb #be436798
 WORN = dict(
     hair_style=(0.0, 1.0), hairline=(-0.86, -0.62), hair_volume=(0.02, 0.16), fringe=(-1.0, 1.0),
-    parting=(-0.35, 0.35), hair_length=(0.0, 1.0), beard=(-3.0, 1.0), moustache=(-9.0, 1.0), glasses=(-3.0, 1.0),
+    parting=(-0.35, 0.35), hair_length=(0.0, 1.0), beard=(-3.0, 1.0), moustache=(-9.0, 1.0), glasses=(-6.0, 1.0),
     glasses_shape=(0.0, 1.0), glasses_dark=(0.0, 1.0), hat=(-10.0, 1.0), hat_hue=(0.0, 1.0), earring=(-2.0, 1.0),
     necklace=(-1.5, 1.0), ear_size=(1.0, 1.5), cloth_hue=(0.0, 1.0), cloth_dark=(0.0, 1.0), collar=(0.0, 1.0),
     neck_width=(0.62, 0.80),
@@ -73,7 +73,7 @@ LIGHT = dict(
 # %% ../../nbs/02a_identities.ipynb #c3d56c95
 STYLE = dict(
     hair_wave=(-0.8, 1.0), hair_front=(0.0, 1.0), hair_tuck=(-1.0, 1.0), hair_recede=(-2.0, 1.0), hair_flare=(0.0, 1.0), hair_gloss=(0.0, 1.0),
-    brow_dark=(0.0, 1.0), brow_soft=(0.0, 1.0), makeup=(-1.5, 1.0), lashes=(0.0, 1.0), lip_gloss=(0.0, 1.0), stubble=(-2.0, 1.0),
+    brow_dark=(0.0, 1.0), brow_soft=(0.0, 1.0), makeup=(-0.9, 1.0), lashes=(0.0, 1.0), lip_gloss=(0.0, 1.0), stubble=(-2.0, 1.0),
     earring_kind=(0.0, 1.0), necklace_kind=(0.0, 1.0), hat_kind=(0.0, 1.0), collar_kind=(0.0, 1.0), cloth_kind=(0.0, 1.0), hand=(-25.0, 1.0),
 )
 

@@ -66,8 +66,8 @@ def hair_color(p: SimpleNamespace) -> Tensor:
     "N×3×1×1 in [0, 1]: blond to black, some red, grey with age; darker skin comes with darker hair"
     light = (1 - p.hair_dark.maximum(1.3 * p.skin_tone - 0.1)).clamp(0, 1)
     young = hsv(0.06 + 0.05 * (1 - p.hair_red), 0.35 + 0.35 * p.hair_red, 0.06 + 0.75 * light ** 1.5)
-    grey = hsv(0 * p.hair_red, 0.03, 0.75 * torch.ones_like(p.age))
-    return torch.lerp(young, grey, smooth(4 * (p.age - 0.72))[:, None])
+    grey = hsv(0 * p.hair_red, 0.03, 0.66 * torch.ones_like(p.age))
+    return torch.lerp(young, grey, smooth(5 * (p.age - 0.80))[:, None])
 
 # %% ../../nbs/02e_painter.ipynb #a5895d4e
 def iris_color(p: SimpleNamespace) -> Tensor:
@@ -93,7 +93,7 @@ def all_textures(people: Identity, u: Tensor, v: Tensor, x: Tensor, y: Tensor) -
     "skin, pores, hair, back, glow, each N×H×W: skin and hair move with the head (read at u, v), the background stays with the picture (x, y)"
     return SimpleNamespace(skin=texture(people, 0, 0.4 * u, 0.4 * v) + 0.7 * texture(people, 0, 1.1 * u, 1.1 * v), pores=texture(people, 0, 3.7 * u, 3.7 * v),
                            hair=texture(people, 1, 4.3 * u, 0.55 * v) + 0.6 * texture(people, 1, 2.0 * u, 0.3 * v),
-                           back=texture(people, 2, 0.35 * x, 0.35 * y) + 0.35 * texture(people, 2, x, y),
+                           back=texture(people, 2, 0.30 * x, 0.30 * y) + 0.22 * texture(people, 2, 0.8 * x, 0.8 * y),
                            glow=texture(people, 3, 0.25 * x, 0.25 * y))
 
 # %% ../../nbs/02e_painter.ipynb #5857f6e3

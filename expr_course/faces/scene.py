@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from .frame import body_from_image, body_to_image, frame_of, from_image, plane, to_image
-from .geometry import DEEP, WRAP, AUMaps, around, bump, jaw_skin, mouth_curves, nose_depth, outline, params, profile
+from .geometry import DEEP, WRAP, AUMaps, around, bump, jaw_skin, mouth_curves, nose_depth, outline, params, profile, smooth
 from .identity import Identity
 from .painter import all_textures, coverage, hair_color, skin_color
 from .relief import bulges, cast_shadow, eye_furrows, forehead_furrows, mouth_furrows, nose_furrows, shade, sockets
@@ -97,6 +97,10 @@ class Scene:
             part = self.parts[name] = Part(self, self.boxes[name])
             if name in self.bodily: part.u, part.v, part.U = (part.cut(getattr(self.body, x)) for x in "uvU")
         return self.parts[name]
+
+    def cut_people(self, who: Tensor) -> "Part":
+        "The scene of some of the people only (indices), all of their pictures"
+        return Part(self, (who, slice(None), slice(None)))
 
     def local(self, name: str, draw: Callable) -> Tensor:
         "A map N×H×W that is `draw(part)` inside the box and 0 outside"
@@ -195,7 +199,7 @@ def make_scene(people: Identity, aus: Tensor, size: int, boxes: dict[str, Box] |
     s.body.U = s.body.u.abs()
     s.plane = SimpleNamespace(**dict(zip("xy", plane(frame, size))))
     s.bodily = {name for name, box in (boxes or {}).items() if box.body}
-    s.sv = jaw_skin(p, s.a, v)
+    s.sv = torch.lerp(v, jaw_skin(p, s.a, v), smooth((0.90 - s.U) / 0.12) * smooth((1.34 - v) / 0.10))
     s.texture = all_textures(people, u, s.sv, x, y)
     s.skin, s.hair = skin_color(p), hair_color(p)
     s.hair_width = p.face_width + 0.05 + p.hair_volume
