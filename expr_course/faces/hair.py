@@ -88,7 +88,7 @@ def hairline_at(s: Scene) -> Tensor:
     away = (s.u - p.parting).abs()
     swept = (0.25 + 0.95 * p.hair_front) * parted(p) * torch.where(s.u * p.parting < 0, 1.0, 0.6)
     recede = p.hair_recede.clamp(min=0) * (p.hair_style < SHORT)
-    back = -0.35 * recede * (0.35 + bump(U, 0, 0.33, 0, 0.30, 1.0)) - 0.05 * bump(U, 0, 0.28, 0, 0.2, 1.0)
+    back = -0.30 * recede * (0.50 + 0.7 * bump(U, 0, 0.33, 0, 0.32, 1.0)) - 0.05 * bump(U, 0, 0.28, 0, 0.2, 1.0)
     return p.hairline + 0.45 * U ** 3 + back + swept * (away * away + 0.01).sqrt() * (0.5 + away) * 0.8
 
 def fringe_at(s: Scene, line: Tensor, locks: Tensor, hairs: Tensor) -> Tensor:
@@ -101,17 +101,17 @@ def fringe_at(s: Scene, line: Tensor, locks: Tensor, hairs: Tensor) -> Tensor:
 def side_of_face(s: Scene, low: Tensor, locks: Tensor) -> Tensor:
     "Distance from the midline, N×H×W, at which hair begins beside the face: at its edge (short, tied), on the cheeks, or behind the ears"
     p, v = s.p, s.v
-    near = p.face_width - 0.020 - 0.04 * smooth((-0.25 - v) / 0.25)
+    near = p.face_width - 0.005 - 0.035 * smooth((-0.25 - v) / 0.25)
     cheek = p.face_width * (0.985 - 0.24 * p.hair_flare * p.hair_front) + 0.08 * (v * v - 0.2) - 0.06 * smooth((v - 0.3) / 0.4)
     tucked = torch.where(v < -0.22, near, p.face_width + 0.13 - 0.10 * smooth((v - 0.35) / 0.3))
     beside = torch.where((p.hair_tuck > 0.35) | (p.hair_style < TIED), torch.where(p.hair_style < TIED, near, tucked), cheek)
-    return beside + 0.09 * low + 0.05 * locks
+    return beside + torch.where(p.hair_style < TIED, 0.5, 1.0) * (0.09 * low + 0.05 * locks)
 
 def face_opening(s: Scene, low: Tensor, locks: Tensor, hairs: Tensor) -> Tensor:
     "About the distance, N×H×W in head units, to the hair around the face: negative where forehead and face are free of it"
     line = fringe_at(s, hairline_at(s), locks, hairs) - s.v
     side = s.U - side_of_face(s, low, locks)
-    return 0.5 * (line + side + ((line - side) ** 2 + 0.012).sqrt())
+    return 0.5 * (line + side + ((line - side) ** 2 + 0.006).sqrt())
 
 # %% ../../nbs/02gb_hair.ipynb #hair0005
 def hair_tone(s: Scene, along: Tensor, locks: Tensor, hairs: Tensor, outside: Tensor) -> Tensor:
