@@ -132,15 +132,16 @@ def _behind_nose(p: SimpleNamespace, q: SimpleNamespace, x: Tensor, y: Tensor, u
     (top, bottom), (left, right) = ((x[0], x[-1] + 1) if len(x) else (0, 0) for x in (near.any(1 - k).nonzero()[:, 0].tolist() for k in (0, 1)))
     box = (slice(None), slice(top, bottom), slice(left, right))
     speed = WRAP * p.face_width * angle[box].clamp(-1.4, 1.4).cos() / (q.radius * (angle[box] + q.lead).clamp(-1.2, 1.2).cos())
-    moved = _march(p, q, u[box], v[box], speed, 2 + 2 * steps)
+    found = _march(p, q, u[box], v[box], speed, 2 + 2 * steps)
+    moved = u[box] - found * q.sy * speed, v[box] + found * q.cy * q.sp / q.cp
     for _ in range(steps - 1):
         x_seen, y_seen = rotate(p, q, *moved)
-        moved = moved[0] + (x[box] - x_seen) * speed, moved[1] + (y[box] - y_seen) / q.cp
+        moved = moved[0] + (x[box] - x_seen) * speed * (found > 0), moved[1] + (y[box] - y_seen) / q.cp * (found > 0)
     for whole, part in zip((u, v), moved): whole[box] = part
     return u, v
 
-def _march(p: SimpleNamespace, q: SimpleNamespace, u: Tensor, v: Tensor, speed: Tensor, steps: int) -> tuple[Tensor, Tensor]:
-    "The steps of `_behind_nose` (speed: how fast u grows with x): at which height over the bare head is the nose met, between which two levels, and so at which u and v"
+def _march(p: SimpleNamespace, q: SimpleNamespace, u: Tensor, v: Tensor, speed: Tensor, steps: int) -> Tensor:
+    "The steps of `_behind_nose` (speed: how fast u grows with x): at which height over the bare head the nose is met, 0 for nowhere"
     speed, rise = q.sy * speed, q.cy * q.sp / q.cp
     over, found = torch.full_like(u, -1.0), torch.zeros_like(u)
     for k in range(steps + 1):
@@ -149,7 +150,7 @@ def _march(p: SimpleNamespace, q: SimpleNamespace, u: Tensor, v: Tensor, speed: 
         share = gap / (gap - over).clamp(min=1e-6)
         found = torch.where((gap >= 0) & (over < 0) & (found == 0), level + share * p.nose_height / steps, found)
         over = torch.where(found > 0, over, gap)
-    return u - found * speed, v + found * rise
+    return found
 
 # %% ../../nbs/02c_frame.ipynb #2b3b9fbf
 JAW = (0.0, 0.22, 0.42, 0.60, 0.75, 0.86, 0.94, 0.985)     # heights of a side's jaw points, from the eye line (0) to the chin (1)
