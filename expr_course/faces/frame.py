@@ -173,7 +173,7 @@ def half_landmarks(p: SimpleNamespace, aus: Tensor, sign: int) -> dict[str, tupl
     aus: N×17×2 in [0, 1]; sign: +1 is the person's left, −1 the right."""
     def at(u): return AUMaps(aus, sign * u.abs().clamp(min=OFF_MIDLINE))
     skin = p.eye_y + _column(JAW, p.eye_x) * (p.chin_y - p.eye_y)
-    brow_u = p.brow_x + _column((1, 0.5, 0, -0.5, -0.92), p.eye_x) * p.brow_width - BROW_PULL * at(p.brow_x).AU04
+    brow_u = p.brow_x + _column((0.94, 0.5, 0, -0.5, -0.92), p.eye_x) * p.brow_width - BROW_PULL * at(p.brow_x).AU04
     eye_u = p.eye_x + _column((1, 0.36, -0.36, -1), p.eye_x) * p.eye_width
     nose_u = _column((0.80, 0.40), p.eye_x) * p.nose_width
     _, upper, lower = eye_curves(p, at(eye_u), eye_u)

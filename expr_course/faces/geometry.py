@@ -69,7 +69,7 @@ def eye_curves(p: SimpleNamespace, a: AUMaps, U: Tensor) -> tuple[Tensor, Tensor
     t = (U - p.eye_x) / p.eye_width
     arc = (1 - t * t).clamp(min=0)
     low = 0.52 * p.eye_open * (1 - 0.45 * a.AU07 - 0.40 * a.AU06)
-    top = p.eye_open * (1 + 0.50 * a.AU05 - 0.30 * a.AU07 - 0.08 * a.AU06)
+    top = p.eye_open * (1 + 0.58 * a.AU05 - 0.30 * a.AU07 - 0.08 * a.AU06)
     low, top = low * (1 - 0.15 * a.AU45), top * (1 - a.AU45) - 0.85 * low * a.AU45
     mid = p.eye_y - p.eye_tilt * t
     return t, mid - top * arc * (1.4 - 0.4 * arc), mid + low * arc
