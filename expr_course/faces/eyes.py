@@ -37,7 +37,7 @@ def iris(c: Canvas, s: Scene, open_: Tensor, upper: Tensor) -> None:
     glint = ((x - 0.014 * p.light_x * side) ** 2 + (y + 0.026) ** 2 + 1e-8).sqrt()
     c.paint(0.85 * inside(glint - 0.009, s.px) * open_, torch.ones_like(s.skin))
 
-@within(lambda p: (p.eye_y - 0.24, p.eye_y + 0.12, p.eye_x + 1.15 * p.eye_width + 0.04))
+@within(lambda p: (p.eye_y - 0.24, p.eye_y + 0.12, p.eye_x + 1.15 * p.eye_width + 0.09))
 def eyes(c: Canvas, s: Scene) -> None:
     "The lids' skin, then white, iris, pupil and glint between the lids, then their edges"
     p, U, v, px = s.p, s.U, s.v, s.px
@@ -69,8 +69,8 @@ def lids(c: Canvas, s: Scene, t: Tensor, upper: Tensor, lower: Tensor) -> None:
     heavy = 0.009 + 0.006 * p.lashes + 0.011 * made_up(p)
     thick = heavy * (0.75 + 0.45 * smooth((t + 1) / 2))
     along = window(t, -1.10, 1.22, 0.30)
-    around = ridge(v - upper + 0.016, 0.042) + 0.6 * ridge(v - lower - 0.014, 0.034)
-    c.paint(((0.22 + 0.18 * p.lashes + 0.45 * made_up(p)) * around * window(t, -1.25, 1.45, 0.5)).clamp(max=0.8), dark)
+    around = ridge(v - upper + 0.016, 0.042) + 0.9 * ridge(v - lower - 0.017, 0.040)
+    c.paint(((0.22 + 0.18 * p.lashes + 0.45 * made_up(p)) * around * window(t, -1.25, 1.70, 0.6)).clamp(max=0.8), dark)
     c.paint(0.90 * inside((v - upper + 0.75 * thick).abs() - thick, 1.3 * s.px) * along, dark)
     wet = ridge(v - lower + 0.004, 0.008, 0.7 * s.px) * window(t, -1, 0.95, 0.3) * (1 - s.a.AU45)
     c.paint(0.35 * wet, s.skin * rgb(1.0, 0.78, 0.74, t))
