@@ -23,7 +23,7 @@ from .painter import rgb
 from .scene import Box, make_scene
 
 # %% ../../nbs/02h_drawing.ipynb #5f7e2216
-VERSION = "1.0-dev"     # of the drawn faces: a change that changes a pixel changes the version
+VERSION = "1.0"     # of the drawn faces: a change that changes a pixel changes the version
 
 _all_ = ["FRAME", "LABELS", "NAMES", "RANGES", "Identity", "sample_identities", "replace", "mirror", "repeat", "groups"]
 

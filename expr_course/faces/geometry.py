@@ -97,7 +97,7 @@ def mouth_curves(p: SimpleNamespace, a: AUMaps, U: Tensor) -> tuple[Tensor, Tens
                             - 0.14 * a.AU26 * (1 - 0.5 * a.AU12))
     t = U / half
     arc = (1 - t * t).clamp(min=0)
-    corner = -0.105 * a.AU12 + 0.085 * a.AU15 - 0.012 * a.AU14 + 0.02 * a.AU20
+    corner = p.mouth_bend - 0.105 * a.AU12 + 0.085 * a.AU15 - 0.012 * a.AU14 + 0.02 * a.AU20
     base = p.mouth_y + corner * (t * t).clamp(max=1.2) - 0.035 * a.AU17
     gap = 0.060 * a.AU25 * (1 + 0.6 * a.AU12)
     jaw = (0.075 + 0.045 * a.AU25) * a.AU26

@@ -10,11 +10,12 @@ from types import SimpleNamespace
 import torch
 from torch import Tensor
 from .geometry import bump, ridge, smooth, window
+from .identity import LONG_HAIR
 from .painter import HAIR, Canvas, inside, rgb, texture
 from .scene import WHOLE, Scene, within
 
 # %% ../../nbs/02gb_hair.ipynb #hair0001
-SHORT, TIED, LONG = 0.31, 0.36, 0.48        # numbers of `hair_style` below which hair is bald or short, tied back, of medium length; above, long
+SHORT, TIED, LONG = 0.31, LONG_HAIR, 0.48        # numbers of `hair_style` below which hair is bald or short, tied back, of medium length; above, long
 
 def noise(s: Scene, x: Tensor, y: Tensor, which: int = 1) -> Tensor:
     "The texture of the people in a part of the scene, read at x, y (N×H×W): N×H×W in [-0.5, 0.5]"
@@ -161,7 +162,7 @@ def beard_place(s: Scene) -> tuple[Tensor, Tensor]:
     lips = smooth((1.25 - t.abs()) / 0.2) * smooth((bottom + 0.03 - s.v) / 0.03)
     under = 0.7 * bump(U, s.v, 0.10, p.mouth_y + p.lower_lip + 0.05, 0.10, 0.05)
     jaw = smooth((sv - cheek) / 0.14) * (1 - lips) * (1 - under)
-    above = window(top - s.v + 0.5 * rough, -0.02, 0.105 - 0.05 * t.abs(), 0.05) * smooth((1.30 - t.abs()) / 0.35)
+    above = window(top - s.v + 0.5 * rough, -0.02, 0.082 - 0.030 * t.abs() + 0.02 * (1 - 6 * t * t).clamp(min=0) * (0.5 - p.hair_front), 0.045) * smooth((1.45 - t.abs()) / 0.45)
     return torch.where(p.hair_front > 0.72, jaw * smooth((0.34 - U - 0.4 * (sv - p.mouth_y).abs() + rough) / 0.20), jaw), above
 
 def whiskers(s: Scene) -> tuple[Tensor, Tensor]:
@@ -169,9 +170,8 @@ def whiskers(s: Scene) -> tuple[Tensor, Tensor]:
     p, (jaw, above) = s.p, beard_place(s)
     hairs = noise(s, 2.6 * s.u + 0.5 * s.sv * (s.u / 0.1).clamp(-1, 1), 1.1 * s.sv - 0.6 * s.U)
     full = smooth(p.beard / 0.35).clamp(0, 1) * jaw
-    manly = (p.hair_style < LONG) | (p.beard > 0)
-    lip = torch.maximum(smooth(p.moustache / 0.3) * manly, 0.9 * smooth(p.beard / 0.35)) * above
-    shadow = 0.55 * smooth(p.stubble / 0.6) * manly * torch.maximum(0.85 * above, jaw)
+    lip = torch.maximum(smooth(p.moustache / 0.3), 0.9 * smooth(p.beard / 0.35)) * above
+    shadow = 0.55 * smooth(p.stubble / 0.6) * torch.maximum(0.85 * above, jaw)
     hidden = torch.maximum(torch.maximum(full, lip) * (0.88 + 0.5 * hairs).clamp(0, 1), shadow * (0.75 + 0.4 * s.texture.skin))
     thin = torch.lerp(0.5 * s.skin, 0.8 * s.hair, torch.maximum(full, lip)[:, None].clamp(0.35, 1))
     return hidden.clamp(0, 0.95), thin * (0.85 + 0.7 * hairs)[:, None]

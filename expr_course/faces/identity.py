@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['SKULL', 'EYES', 'BROWS', 'NOSE', 'MOUTH', 'COLOUR', 'WORN', 'POSE', 'LIGHT', 'STYLE', 'RANGES', 'NAMES', 'MIRRORED',
-           'TEXTURES', 'GRID', 'Identity', 'sample_identities', 'replace', 'repeat', 'mirror', 'groups']
+           'TEXTURES', 'GRID', 'Identity', 'LONG_HAIR', 'HABITS', 'sample_identities', 'replace', 'repeat', 'mirror', 'groups']
 
 # %% ../../nbs/02a_identities.ipynb #da2d2a09
 from dataclasses import dataclass
@@ -40,7 +40,7 @@ NOSE = dict(
 # %% ../../nbs/02a_identities.ipynb #6844cedd
 MOUTH = dict(
     mouth_y=(0.375, 0.440), mouth_width=(0.195, 0.262), upper_lip=(0.036, 0.080), lower_lip=(0.060, 0.116),
-    cupid=(0.3, 1.0), lip_red=(0.0, 1.0),
+    cupid=(0.3, 1.0), lip_red=(0.0, 1.0), mouth_bend=(-0.026, 0.010),
 )
 
 # %% ../../nbs/02a_identities.ipynb #c03c35e0
@@ -52,7 +52,7 @@ COLOUR = dict(
 # %% ../../nbs/02a_identities.ipynb #be436798
 WORN = dict(
     hair_style=(0.0, 1.0), hairline=(-0.86, -0.62), hair_volume=(0.02, 0.16), fringe=(-1.0, 1.0),
-    parting=(-0.35, 0.35), hair_length=(0.0, 1.0), beard=(-3.0, 1.0), moustache=(-9.0, 1.0), glasses=(-6.0, 1.0),
+    parting=(-0.35, 0.35), hair_length=(0.0, 1.0), beard=(-2.2, 1.0), moustache=(-9.0, 1.0), glasses=(-6.0, 1.0),
     glasses_shape=(0.0, 1.0), glasses_dark=(0.0, 1.0), hat=(-10.0, 1.0), hat_hue=(0.0, 1.0), earring=(-2.0, 1.0),
     necklace=(-1.5, 1.0), ear_size=(1.0, 1.5), cloth_hue=(0.0, 1.0), cloth_dark=(0.0, 1.0), collar=(0.0, 1.0),
     neck_width=(0.62, 0.80),
@@ -73,7 +73,7 @@ LIGHT = dict(
 # %% ../../nbs/02a_identities.ipynb #c3d56c95
 STYLE = dict(
     hair_wave=(-0.8, 1.0), hair_front=(0.0, 1.0), hair_tuck=(-1.0, 1.0), hair_recede=(-2.0, 1.0), hair_flare=(0.0, 1.0), hair_gloss=(0.0, 1.0),
-    brow_dark=(0.0, 1.0), brow_soft=(0.0, 1.0), makeup=(-0.9, 1.0), lashes=(0.0, 1.0), lip_gloss=(0.0, 1.0), stubble=(-2.0, 1.0),
+    brow_dark=(0.0, 1.0), brow_soft=(0.0, 1.0), makeup=(-0.9, 1.0), lashes=(0.0, 1.0), lip_gloss=(0.0, 1.0), stubble=(-1.5, 1.0),
     earring_kind=(0.0, 1.0), necklace_kind=(0.0, 1.0), hat_kind=(0.0, 1.0), collar_kind=(0.0, 1.0), cloth_kind=(0.0, 1.0), hand=(-25.0, 1.0),
 )
 
@@ -119,6 +119,19 @@ def _spread(unit: Tensor) -> Tensor:
     return low + unit * (high - low)
 
 # %% ../../nbs/02a_identities.ipynb #a80d1a66
+LONG_HAIR = 0.36        # `hair_style` from which hair falls loose
+HABITS = {True: dict(beard=-0.85, moustache=-0.85, stubble=-0.85), False: dict(fringe=-0.45)}     # with long hair, and without: what is rarer, and by how much
+
+def _habits(values: Tensor) -> Tensor:
+    "N×P -> N×P: few beards beside long hair, few fringes on short. Nothing leaves its range"
+    values, long = values.clone(), values[:, _column("hair_style")] > LONG_HAIR
+    for which, rarer in HABITS.items():
+        for name, less in rarer.items():
+            column = values[:, _column(name)]
+            column[long == which] = (column[long == which] + less).clamp(min=RANGES[name][0])
+    return values
+
+# %% ../../nbs/02a_identities.ipynb #a80d1a67
 def sample_identities(n: int, seed: int = 0) -> Identity:
     """n people drawn from a seed. The same seed gives the same people, and the first k of n are the first k of any other n.
 
@@ -129,7 +142,7 @@ def sample_identities(n: int, seed: int = 0) -> Identity:
     unit = torch.rand(n, len(NAMES), generator=draw, dtype=torch.float64).float()
     draw.manual_seed(2 * seed + 1)
     textures = torch.rand(n, TEXTURES, GRID, GRID, generator=draw, dtype=torch.float64).float()
-    return Identity(_spread(unit), textures, torch.stack([torch.full((n,), seed), torch.arange(n)], 1))
+    return Identity(_habits(_spread(unit)), textures, torch.stack([torch.full((n,), seed), torch.arange(n)], 1))
 
 # %% ../../nbs/02a_identities.ipynb #b340efe2
 def replace(people: Identity, **changes) -> Identity:

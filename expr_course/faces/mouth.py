@@ -79,6 +79,6 @@ def mouth(c: Canvas, s: Scene) -> None:
 def mouth_corners(c: Canvas, s: Scene, half: Tensor) -> None:
     "A shadow in each corner of the mouth, whose half width is `half`"
     p, a = s.p, s.a
-    y = p.mouth_y - 0.105 * a.AU12 + 0.085 * a.AU15 - 0.012 * a.AU14 + 0.02 * a.AU20 - 0.035 * a.AU17
+    y = p.mouth_y + p.mouth_bend - 0.105 * a.AU12 + 0.085 * a.AU15 - 0.012 * a.AU14 + 0.02 * a.AU20 - 0.035 * a.AU17
     depth = 0.30 + 0.35 * (a.AU14 + a.AU12 + a.AU15).clamp(max=1)
     c.paint(bump(s.U, s.v, half, y, 0.035, 0.026) * depth, s.skin * rgb(0.36, 0.24, 0.22, y))
