@@ -155,7 +155,7 @@ def emotion_vector(name: str, intensity: float = 1.0) -> Tensor:
 
 # %% ../nbs/01_action_units.ipynb #688f110c
 COMPANIONS = (("AU01", "AU02", 0.5), ("AU02", "AU01", 0.6), ("AU04", "AU07", 0.3), ("AU12", "AU06", 0.6),
-             ("AU12", "AU25", 0.4), ("AU10", "AU25", 0.4), ("AU09", "AU04", 0.4), ("AU09", "AU10", 0.4),
+             ("AU12", "AU25", 0.7), ("AU10", "AU25", 0.4), ("AU09", "AU04", 0.4), ("AU09", "AU10", 0.4),
              ("AU15", "AU17", 0.5), ("AU20", "AU25", 0.5), ("AU26", "AU25", 0.9))
 RIVALS = (("AU05", "AU45"), ("AU12", "AU15"), ("AU17", "AU26"), ("AU17", "AU25"), ("AU23", "AU26"),
             ("AU20", "AU23"), ("AU06", "AU05"))
@@ -207,7 +207,7 @@ def _lopsided(values: Tensor, u: Tensor, asymmetry: float) -> Tensor:
     return values * (1 - less[..., None] * torch.stack([left, 1 - left], -1))
 
 # %% ../nbs/01_action_units.ipynb #2f5dd1df
-def sample_aus(n: int, seed: int, asymmetry: float = 0.15) -> Tensor:
+def sample_aus(n: int, seed: int, asymmetry: float = 0.2) -> Tensor:
     """n plausible expressions: float N×17×2 in [0, 1], in steps of 0.001, the same for the same seed.
 
     One in ten is neutral, half start from an emotion prototype, the rest combine a few AUs freely.

@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 
 from expr_course.action_units import au_vector, sample_aus
 from expr_course.faces import LABELS, render
-from expr_course.faces.identity import (GRID, MIRRORED, NAMES, RANGES, TEXTURES, Identity, groups, mirror, repeat, replace,
+from expr_course.faces.identity import (GRID, HABITS, LONG_HAIR, MIRRORED, NAMES, RANGES, TEXTURES, Identity, groups, mirror, repeat, replace,
                                         sample_identities)
 
 seeds = st.integers(0, 2**31 - 1)
@@ -70,10 +70,21 @@ def test_impossible_samples_are_refused(arguments):
 
 def test_draws_fill_their_ranges_evenly():
     share = (sample_identities(4000, seed=2).values - low_of()) / width_of()
+    rarer = {name for names in HABITS.values() for name in names}
+    share = share[:, [name not in rarer for name in NAMES]]
     assert (share.mean(0) - 0.5).abs().max() < 0.03
     assert share.min() < 0.01 and share.max() > 0.99
     correlation = torch.corrcoef(share.T).fill_diagonal_(0)
     assert correlation.abs().max() < 0.1, "the numbers are drawn independently"
+
+
+def test_few_beards_beside_long_hair_and_few_fringes_on_short():
+    people = sample_identities(4000, seed=2)
+    long = people["hair_style"] > LONG_HAIR
+    share = lambda name, who, least: (people[name][who] > least).float().mean().item()
+    for name in ("beard", "stubble"):
+        assert 0 < share(name, long, 0) < 0.4 * share(name, ~long, 0)
+    assert 0 < share("fringe", ~long, 0.35) < 0.5 * share("fringe", long, 0.35)
 
 
 def test_picking():
@@ -151,6 +162,6 @@ def test_groups():
 
 
 def test_every_group_occurs():
-    found = groups(sample_identities(300, seed=8))
+    found = groups(sample_identities(400, seed=8))
     for kind, names in found.items():
         assert min(names.count(name) for name in set(names)) > 15, kind

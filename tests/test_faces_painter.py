@@ -81,7 +81,7 @@ def test_textures():
     there, again = all_textures(people, x, y, x, y), all_textures(mirror(people), -x, y, -x, y)
     for name in ("skin", "hair", "back", "glow"):
         assert torch.allclose(getattr(there, name), getattr(again, name), atol=1e-5), "a mirrored person is read mirrored"
-    assert set(vars(there)) == {"skin", "hair", "back", "glow"}
+    assert set(vars(there)) == {"skin", "pores", "hair", "back", "glow"}
 
 
 # ---- the canvas ----
@@ -194,7 +194,7 @@ def test_every_layer_has_a_box_and_a_docstring():
 def test_worn_by_some(worn, number, label):
     """A worn thing changes those who wear it, and nobody else; if nobody does, its layer is not even called."""
     low, high = RANGES[number]
-    people = replace(sample_identities(4, seed=2), hair_style=0.3, **{number: torch.tensor([low, high, low, high])})
+    people = replace(sample_identities(4, seed=2), hair_style=0.3, collar_kind=0.0, **{number: torch.tensor([low, high, low, high])})
     bare = replace(people, **{number: low})
     aus = torch.zeros(4, 17, 2)
     with_, without = (paint_layers(make_scene(who, aus, 64, LAYER_BOXES)) for who in (people, bare))

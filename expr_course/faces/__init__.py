@@ -8,6 +8,7 @@ __all__ = ['VERSION', 'PIXELS', 'REACH', 'FaceSample', 'draw', 'render', 'reach'
 
 # %% ../../nbs/02h_drawing.ipynb #2c8298ab
 from dataclasses import dataclass
+from types import SimpleNamespace
 
 import torch
 import torch.nn.functional as F
@@ -22,7 +23,7 @@ from .painter import rgb
 from .scene import Box, make_scene
 
 # %% ../../nbs/02h_drawing.ipynb #5f7e2216
-VERSION = "0.9"     # of the drawn faces: a change that changes a pixel changes the version
+VERSION = "1.0"     # of the drawn faces: a change that changes a pixel changes the version
 
 _all_ = ["FRAME", "LABELS", "NAMES", "RANGES", "Identity", "sample_identities", "replace", "mirror", "repeat", "groups"]
 
@@ -44,8 +45,19 @@ def draw(people: Identity, aus: Tensor, size: int) -> tuple[Tensor, Tensor]:
     "Pictures N×3×size×size in [-1, 1] and labels N×size×size of people with AUs N×17×2; no checks, no landmarks: use `render`"
     s = make_scene(people, aus, size, LAYER_BOXES)
     canvas = paint_layers(s)
-    warm = 1 + 0.05 * s.p.light_warm[:, None] * rgb(1, 0, -1, aus)
-    return (canvas.image * warm).clamp(0, 1) * 2 - 1, canvas.labels.long()
+    return develop(canvas.image, s.p) * 2 - 1, canvas.labels.long()
+
+def develop(image: Tensor, p: SimpleNamespace) -> Tensor:
+    """What a camera makes of the light N×3×H×W (from 0 up): white balance, darker corners, a lens not quite sharp, contrast, and a soft end to the
+    highlights; in [0, 1]. No pixel depends on more than its eight neighbours."""
+    line = (torch.arange(image.shape[-1], device=image.device) + 0.5) * 2 / image.shape[-1] - 1
+    corners = 1 - 0.14 * p.vignette.clamp(min=0) * (line ** 2 + line[:, None] ** 2)
+    image = image * corners[:, None] * (1 + 0.06 * p.light_warm[:, None] * rgb(1, 0.1, -1, image))
+    k = (0.06 + 0.20 * p.focus)[:, None]
+    image = torch.lerp(image, F.avg_pool2d(F.pad(image, (1, 1, 1, 1), mode="replicate"), 3, 1), 2 * k)
+    image = image.clamp(min=0)
+    image = torch.where(image > 0.55, 0.55 + 0.42 * torch.tanh((image - 0.55) / 0.42), image)
+    return (image + 0.30 * p.contrast[:, None] * image * (1 - image) * (2 * image - 0.9)).clamp(0, 1)
 
 # %% ../../nbs/02h_drawing.ipynb #cf77a616
 PIXELS = 2 ** 17     # drawn at once on a CPU, so that maps fit its cache; on a GPU, everything at once

@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['MAX_YAW', 'MAX_PITCH', 'MAX_ROLL', 'FRAME', 'JAW', 'OFF_MIDLINE', 'AU_REGION', 'rotate', 'frame_of', 'to_image',
-           'from_image', 'half_landmarks', 'landmarks', 'region_mask']
+           'plane', 'from_image', 'CONTOUR', 'THIN', 'NAPE', 'across', 'turned', 'body_to_image', 'body_from_image', 'half_landmarks', 'landmarks', 'region_mask']
 
 # %% ../../nbs/02c_frame.ipynb #b052c91f
 import math
@@ -15,17 +15,37 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from ..action_units import AUS, parse_au
-from .geometry import (BLEND, BROW_PULL, AUMaps, brow_curve, depth, eye_curves, jaw_drop, jaw_skin, mouth_curves,
-                                        nose_base, outline_width, params)
+from .geometry import (BENT, BLEND, BROW_PULL, DEEP, WRAP, AUMaps, around, brow_curve, depth, eye_curves, jaw_drop, jaw_skin, mouth_curves,
+                                        nose_base, nose_depth, outline_width, params, profile)
 from .identity import Identity
 
 # %% ../../nbs/02c_frame.ipynb #11fb5e0e
-MAX_YAW, MAX_PITCH, MAX_ROLL = 0.34, 0.17, 0.05     # radians at a pose number of ±1
+MAX_YAW, MAX_PITCH, MAX_ROLL = 0.52, 0.34, 0.34     # radians at a pose number of ±1: 30, 20 and 20 degrees
+CONTOUR, THIN = 0.94, 0.30                          # see `across`
+
+def across(turn: Tensor) -> Tensor:
+    """How far to the side a place on a round head is seen when its angle to the viewer is `turn` (radians), in radii.
+
+    The sine, as far as the head shows itself. From just before its contour (CONTOUR) on, what has turned away is kept as a narrow
+    band of slope THIN, so that every u has its place in the picture."""
+    edge = math.asin(CONTOUR)
+    return turn.clamp(-edge, edge).sin() + THIN * (turn - turn.clamp(-edge, edge))
+
+def turned(place: Tensor) -> Tensor:
+    "The inverse of `across`"
+    inner = place.clamp(-CONTOUR, CONTOUR)
+    return inner.asin() + (place - inner) / THIN
 
 def rotate(p: SimpleNamespace, q: SimpleNamespace, u: Tensor, v: Tensor, z: Tensor | None = None) -> tuple[Tensor, Tensor]:
-    "Head coordinates u, v (and z towards the viewer, by default on the face) -> x, y after yaw and pitch; all in head units"
+    """Head coordinates u, v -> x, y after yaw and pitch, all in head units; z, from the axis of the head towards the viewer, is by default on the face.
+
+    Places behind the contour of the head are kept in the narrow band of `across`."""
+    angle = around(p, u)
+    wide, front = WRAP * p.face_width * angle.clamp(-1.6, 1.6).sin(), DEEP * angle.clamp(-1.6, 1.6).cos()
     z = depth(p, u, v) if z is None else z
-    return u * q.cy + z * q.sy, v * q.cp - z * q.sp
+    ahead = z * q.cy - wide * q.sy
+    far = q.radius * (across(angle + q.lead) - (angle.clamp(-1.6, 1.6) + q.lead).sin())
+    return wide * q.cy + z * q.sy + far, v * q.cp - ahead * q.sp
 
 # %% ../../nbs/02c_frame.ipynb #e5e766aa
 FRAME = {"shift": 0.30, "eyes": 1.90, "mouth": 1.72}    # see `frame_of`; written into every manifest
@@ -36,9 +56,13 @@ def frame_of(p: SimpleNamespace) -> SimpleNamespace:
 
     Centre = eye midpoint + shift · (eyes → mouth); half side (scale, in head units) = max(eyes · eye distance, mouth · eyes → mouth);
     upright by the eye line. Then the person's own small shift (3 %), zoom (4 %) and roll come on top."""
-    yaw, pitch, roll = MAX_YAW * p.yaw, MAX_PITCH * p.pitch, MAX_ROLL * p.roll
-    q = SimpleNamespace(cy=yaw.cos(), sy=yaw.sin(), cp=pitch.cos(), sp=pitch.sin(), cr=roll.cos(), sr=roll.sin())
+    yaw, pitch, roll = (most * x * (least + (1 - least) * x * x) for most, x, least in ((MAX_YAW, p.yaw, 0.4), (MAX_PITCH, p.pitch, 0.4), (MAX_ROLL, p.roll, 0.15)))
+    q = SimpleNamespace(cy=yaw.cos(), sy=yaw.sin(), cp=pitch.cos(), sp=pitch.sin())
+    wide = WRAP * p.face_width
+    q.radius, q.lead = ((wide * q.cy) ** 2 + (DEEP * q.sy) ** 2).sqrt(), torch.atan2(DEEP * q.sy, wide * q.cy)
     ex, ey = zip(*(rotate(p, q, u, p.eye_y) for u in (p.eye_x, -p.eye_x)))
+    lean = roll - torch.atan2(ey[0] - ey[1], ex[0] - ex[1])
+    q.cr, q.sr, q.ch, q.sh = lean.cos(), lean.sin(), (0.6 * lean).cos(), (0.6 * lean).sin()
     mx, my = rotate(p, q, torch.zeros_like(p.eye_x), p.mouth_y)
     cx, cy = (ex[0] + ex[1]) / 2, (ey[0] + ey[1]) / 2
     length = ((mx - cx) ** 2 + (my - cy) ** 2).sqrt()
@@ -52,23 +76,81 @@ def frame_of(p: SimpleNamespace) -> SimpleNamespace:
 # %% ../../nbs/02c_frame.ipynb #03a48334
 def to_image(p: SimpleNamespace, q: SimpleNamespace, u: Tensor, v: Tensor, size: int, z: Tensor | None = None) -> tuple[Tensor, Tensor]:
     "Head coordinates u, v (head units, broadcastable with N×1×1) -> pixels x, y; the centre of the first pixel is 0, of the last size − 1"
-    x, y = rotate(p, q, u, v, z)
+    return _pixels(q, *rotate(p, q, u, v, z), size)
+
+def _pixels(q: SimpleNamespace, x: Tensor, y: Tensor, size: int) -> tuple[Tensor, Tensor]:
+    "x, y as `rotate` gives them -> pixels"
     x, y = (x - q.x) / q.scale, (y - q.y) / q.scale
     x, y = x * q.cr - y * q.sr, x * q.sr + y * q.cr
     return (x + 1) * size / 2 - 0.5, (y + 1) * size / 2 - 0.5
 
+def plane(q: SimpleNamespace, size: int) -> tuple[Tensor, Tensor]:
+    "x, y, as `rotate` gives them, of every pixel centre, N×size×size"
+    line = (torch.arange(size, device=q.scale.device) + 0.5) * 2 / size - 1
+    X, Y = line[None, None, :], line[None, :, None]
+    return (X * q.cr + Y * q.sr) * q.scale + q.x, (Y * q.cr - X * q.sr) * q.scale + q.y
+
+NAPE = 0.45      # head units below the middle of the head: there the neck bends, and the body stays upright below
+
+def body_to_image(q: SimpleNamespace, u: Tensor, v: Tensor, size: int) -> tuple[Tensor, Tensor]:
+    "Body coordinates u, v (head units; the body takes no part in yaw and pitch and leans half as much as the head) -> pixels x, y"
+    return _pixels(q, u * q.ch + (v - NAPE) * q.sh, NAPE + (v - NAPE) * q.ch - u * q.sh, size)
+
+def body_from_image(q: SimpleNamespace, size: int) -> tuple[Tensor, Tensor]:
+    "The inverse of `body_to_image` for every pixel centre: u, v, N×size×size in head units"
+    x, y = plane(q, size)
+    return x * q.ch - (y - NAPE) * q.sh, NAPE + (y - NAPE) * q.ch + x * q.sh
+
 # %% ../../nbs/02c_frame.ipynb #c06eeaed
 def from_image(p: SimpleNamespace, q: SimpleNamespace, size: int, steps: int = 3) -> tuple[Tensor, Tensor]:
     "Head coordinates u, v (N×size×size, head units) of every pixel centre: the inverse of `to_image`, parallax solved by fixed-point steps"
-    line = (torch.arange(size, device=q.scale.device) + 0.5) * 2 / size - 1
-    X, Y = line[None, None, :], line[None, :, None]
-    x = (X * q.cr + Y * q.sr) * q.scale + q.x
-    y = (Y * q.cr - X * q.sr) * q.scale + q.y
-    u, v = x / q.cy, y / q.cp
-    for _ in range(steps):
-        z = depth(p, u, v)
-        u, v = (x - z * q.sy) / q.cy, (y + z * q.sp) / q.cp
+    x, y = plane(q, size)
+    return _behind_nose(p, q, x, y, *_bare(p, q, x, y, steps), steps)
+
+def _unbend(p: SimpleNamespace, angle: Tensor) -> Tensor:
+    "The inverse of `around`"
+    wide, edge = WRAP * p.face_width, math.asin(BENT)
+    inner = angle.clamp(-edge, edge)
+    return wide * (inner.sin() + (angle - inner) * (1 - BENT ** 2) ** 0.5)
+
+def _bare(p: SimpleNamespace, q: SimpleNamespace, x: Tensor, y: Tensor, steps: int) -> tuple[Tensor, Tensor, Tensor]:
+    "u and v of places x, y in the picture on a head without a nose, and how fast u grows with x"
+    v = (y + 0.9 * DEEP * q.cy * q.sp) / q.cp
+    for _ in range(max(2, steps - 1)):
+        extra = profile(p, v)
+        angle = turned((x - extra * q.sy) / q.radius) - q.lead
+        seen = angle.clamp(-1.6, 1.6)
+        ahead = (DEEP * seen.cos() + extra) * q.cy - WRAP * p.face_width * seen.sin() * q.sy
+        v = (y + ahead * q.sp) / q.cp
+    return _unbend(p, angle), v, angle
+
+def _behind_nose(p: SimpleNamespace, q: SimpleNamespace, x: Tensor, y: Tensor, u: Tensor, v: Tensor, angle: Tensor, steps: int) -> tuple[Tensor, Tensor]:
+    """u, v of every pixel on a bare head -> on the head with its nose: each line of sight is followed from the front to where it first
+    meets the nose, so that a turned nose hides the cheek behind it. Pixels that no nose can reach are left alone."""
+    s = (v - p.eye_y) / p.nose_length
+    near = ((u.abs() < 1.3 * p.nose_width + 0.9 * p.nose_height * q.sy.abs() + 0.02) & (s > -0.65) & (s < 1.5)).any(0)
+    (top, bottom), (left, right) = ((x[0], x[-1] + 1) if len(x) else (0, 0) for x in (near.any(1 - k).nonzero()[:, 0].tolist() for k in (0, 1)))
+    box = (slice(None), slice(top, bottom), slice(left, right))
+    speed = WRAP * p.face_width * angle[box].clamp(-1.4, 1.4).cos() / (q.radius * (angle[box] + q.lead).clamp(-1.2, 1.2).cos())
+    found = _march(p, q, u[box], v[box], speed, 2 + 2 * steps)
+    moved = u[box] - found * q.sy * speed, v[box] + found * q.cy * q.sp / q.cp
+    for _ in range(steps - 1):
+        x_seen, y_seen = rotate(p, q, *moved)
+        moved = moved[0] + (x[box] - x_seen) * speed * (found > 0), moved[1] + (y[box] - y_seen) / q.cp * (found > 0)
+    for whole, part in zip((u, v), moved): whole[box] = part
     return u, v
+
+def _march(p: SimpleNamespace, q: SimpleNamespace, u: Tensor, v: Tensor, speed: Tensor, steps: int) -> Tensor:
+    "The steps of `_behind_nose` (speed: how fast u grows with x): at which height over the bare head the nose is met, 0 for nowhere"
+    speed, rise = q.sy * speed, q.cy * q.sp / q.cp
+    over, found = torch.full_like(u, -1.0), torch.zeros_like(u)
+    for k in range(steps + 1):
+        level = p.nose_height * (1 - k / steps)
+        gap = nose_depth(p, u - level * speed, v + level * rise) - level
+        share = gap / (gap - over).clamp(min=1e-6)
+        found = torch.where((gap >= 0) & (over < 0) & (found == 0), level + share * p.nose_height / steps, found)
+        over = torch.where(found > 0, over, gap)
+    return found
 
 # %% ../../nbs/02c_frame.ipynb #2b3b9fbf
 JAW = (0.0, 0.22, 0.42, 0.60, 0.75, 0.86, 0.94, 0.985)     # heights of a side's jaw points, from the eye line (0) to the chin (1)
@@ -91,7 +173,7 @@ def half_landmarks(p: SimpleNamespace, aus: Tensor, sign: int) -> dict[str, tupl
     aus: N×17×2 in [0, 1]; sign: +1 is the person's left, −1 the right."""
     def at(u): return AUMaps(aus, sign * u.abs().clamp(min=OFF_MIDLINE))
     skin = p.eye_y + _column(JAW, p.eye_x) * (p.chin_y - p.eye_y)
-    brow_u = p.brow_x + _column((1, 0.5, 0, -0.5, -0.92), p.eye_x) * p.brow_width - BROW_PULL * at(p.brow_x).AU04
+    brow_u = p.brow_x + _column((0.94, 0.5, 0, -0.5, -0.92), p.eye_x) * p.brow_width - BROW_PULL * at(p.brow_x).AU04
     eye_u = p.eye_x + _column((1, 0.36, -0.36, -1), p.eye_x) * p.eye_width
     nose_u = _column((0.80, 0.40), p.eye_x) * p.nose_width
     _, upper, lower = eye_curves(p, at(eye_u), eye_u)

@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['BLEND', 'BROW_PULL', 'smooth', 'bump', 'window', 'ridge', 'params', 'AUMaps', 'eye_curves', 'brow_curve',
-           'mouth_curves', 'jaw_drop', 'jaw_skin', 'outline', 'outline_width', 'nose_base', 'depth']
+           'mouth_curves', 'jaw_drop', 'jaw_skin', 'outline', 'outline_width', 'nose_base', 'WRAP', 'DEEP', 'BENT', 'around', 'nose_depth', 'profile', 'depth']
 
 # %% ../../nbs/02b_geometry.ipynb #8a4dd24f
 from types import SimpleNamespace
@@ -69,7 +69,7 @@ def eye_curves(p: SimpleNamespace, a: AUMaps, U: Tensor) -> tuple[Tensor, Tensor
     t = (U - p.eye_x) / p.eye_width
     arc = (1 - t * t).clamp(min=0)
     low = 0.52 * p.eye_open * (1 - 0.45 * a.AU07 - 0.40 * a.AU06)
-    top = p.eye_open * (1 + 0.50 * a.AU05 - 0.30 * a.AU07 - 0.08 * a.AU06)
+    top = p.eye_open * (1 + 0.58 * a.AU05 - 0.30 * a.AU07 - 0.08 * a.AU06)
     low, top = low * (1 - 0.15 * a.AU45), top * (1 - a.AU45) - 0.85 * low * a.AU45
     mid = p.eye_y - p.eye_tilt * t
     return t, mid - top * arc * (1.4 - 0.4 * arc), mid + low * arc
@@ -82,8 +82,8 @@ def brow_curve(p: SimpleNamespace, a: AUMaps, U: Tensor) -> tuple[Tensor, Tensor
     bent by AU01, 02 and 04. t is -1 at the inner end and 1 at the outer."""
     t = (U + BROW_PULL * a.AU04 - p.brow_x) / p.brow_width
     inner, outer = smooth((0.45 - t) / 1.45), smooth((t + 0.35) / 1.15)
-    y = p.eye_y - p.brow_gap - p.brow_arch * (1 - (t - 0.3) ** 2) - p.brow_tilt * t
-    y = y - 0.085 * a.AU01 * inner - 0.080 * a.AU02 * outer + (0.030 + 0.040 * inner) * a.AU04
+    y = p.eye_y - p.brow_gap - p.brow_arch * (1 - (t - 0.15) ** 2) - p.brow_tilt * t
+    y = y - 0.085 * a.AU01 * inner - 0.080 * a.AU02 * outer + (0.024 + 0.030 * inner) * a.AU04
     thick = p.brow_thick * (1.05 - 0.5 * smooth((t + 0.2) / 1.2))
     return t, y, thick
 
@@ -97,16 +97,16 @@ def mouth_curves(p: SimpleNamespace, a: AUMaps, U: Tensor) -> tuple[Tensor, Tens
                             - 0.14 * a.AU26 * (1 - 0.5 * a.AU12))
     t = U / half
     arc = (1 - t * t).clamp(min=0)
-    corner = -0.105 * a.AU12 + 0.085 * a.AU15 - 0.012 * a.AU14 + 0.02 * a.AU20
+    corner = p.mouth_bend - 0.105 * a.AU12 + 0.085 * a.AU15 - 0.012 * a.AU14 + 0.02 * a.AU20
     base = p.mouth_y + corner * (t * t).clamp(max=1.2) - 0.035 * a.AU17
-    gap = 0.045 * a.AU25 * (1 + 0.3 * a.AU12)
+    gap = 0.060 * a.AU25 * (1 + 0.6 * a.AU12)
     jaw = (0.075 + 0.045 * a.AU25) * a.AU26
     seam_top = base - 0.3 * gap * arc - 0.030 * a.AU10 * arc
     seam_low = base + (0.7 * gap + jaw) * arc
-    thin = 1 - 0.50 * a.AU23 - 0.18 * a.AU12 - 0.15 * a.AU20
+    thin = 1 - 0.50 * a.AU23 - 0.25 * a.AU12 - 0.15 * a.AU20
     bow = 1 - p.cupid * 0.30 * ridge(t, 0.22)
     top = seam_top - p.upper_lip * thin * (1 - 0.25 * a.AU10) * bow * arc * (1.25 - 0.25 * arc) - 0.022 * a.AU10 * arc
-    bottom = seam_low + p.lower_lip * thin * (1 + 0.30 * a.AU17) * arc * (1.45 - 0.45 * arc)
+    bottom = seam_low + p.lower_lip * thin * (1 + 0.12 * a.AU17) * arc * (1.45 - 0.45 * arc)
     return t, half, top, seam_top, seam_low, bottom
 
 # %% ../../nbs/02b_geometry.ipynb #3f026452
@@ -130,7 +130,7 @@ def outline(p: SimpleNamespace, U: Tensor, v: Tensor) -> Tensor:
     w = U / p.face_width
     jaw = down ** p.jaw_power
     taper = 1 - 0.02 * up - (0.10 - 0.06 * p.chin_width) * smooth(down)
-    return (w / taper) ** 2.4 + up ** 2.7 + jaw - 1
+    return (w / taper) ** 2.4 + up ** 3.1 + jaw - 1
 
 # %% ../../nbs/02b_geometry.ipynb #55e09032
 def outline_width(p: SimpleNamespace, v: Tensor) -> Tensor:
@@ -140,7 +140,7 @@ def outline_width(p: SimpleNamespace, v: Tensor) -> Tensor:
     up = ((p.cheekbone - v) / (p.cheekbone - p.skull_top)).clamp(min=0)
     down = ((v - p.cheekbone) / (p.chin_y - p.cheekbone)).clamp(0, 1)
     taper = 1 - 0.02 * up - (0.10 - 0.06 * p.chin_width) * smooth(down)
-    return p.face_width * taper * (1 - up ** 2.7 - down ** p.jaw_power).clamp(min=0) ** (1 / 2.4)
+    return p.face_width * taper * (1 - up ** 3.1 - down ** p.jaw_power).clamp(min=0) ** (1 / 2.4)
 
 # %% ../../nbs/02b_geometry.ipynb #04e7d205
 def nose_base(p: SimpleNamespace, a: AUMaps, U: Tensor) -> Tensor:
@@ -149,8 +149,29 @@ def nose_base(p: SimpleNamespace, a: AUMaps, U: Tensor) -> Tensor:
     return p.eye_y + p.nose_length - 0.06 * (U / p.nose_width) ** 2 - lift
 
 # %% ../../nbs/02b_geometry.ipynb #5675f450
-def depth(p: SimpleNamespace, u: Tensor, v: Tensor) -> Tensor:
-    "How far the face stands out towards the viewer at u, v, in head units: a rounded head, and a nose on it"
+WRAP, DEEP, BENT = 1.12, 0.74, 0.8      # of the ellipse that carries the face; see `around`
+
+def around(p: SimpleNamespace, u: Tensor) -> Tensor:
+    """The angle in radians at which u lies on the head's elliptic cross-section, 0 in front.
+
+    Half width W = WRAP · face_width, half depth DEEP. Up to BENT · W u is the distance from the midline as seen from in front; from there on
+    it is measured along the bend, so that temples, ears and the back of the head have a place too."""
+    wide = WRAP * p.face_width
+    t = u.abs() / wide
+    bend = (t - BENT) / (1 - BENT ** 2) ** 0.5
+    return torch.sign(u) * (t.clamp(max=BENT).asin() + bend.clamp(min=0))
+
+def nose_depth(p: SimpleNamespace, u: Tensor, v: Tensor) -> Tensor:
+    "How far the nose stands out from the face at u, v, in head units"
     s = (v - p.eye_y) / p.nose_length
-    nose = p.nose_height * smooth((s + 0.1) / 1.0) * smooth((1.14 - s) / 0.26) * ridge(u, 1.5 * p.nose_width)
-    return (0.50 - 0.85 * u * u - 0.22 * (v - 0.1) ** 2).clamp(min=-0.35) + nose
+    wide = torch.lerp(1.5 * p.bridge_width, 1.25 * p.nose_width, smooth((s - 0.1) / 0.8))
+    return p.nose_height * (0.22 + 0.78 * s.clamp(0, 1)) * smooth((s + 0.25) / 0.4) * smooth((1.16 - s) / 0.30) * ridge(u, wide)
+
+def profile(p: SimpleNamespace, v: Tensor) -> Tensor:
+    "How far the midline without the nose stands out from an upright line at height v, in head units: forehead and chin recede"
+    down = (v - 0.1).clamp(min=0)
+    return -0.30 * (0.1 - v).clamp(min=0) ** 2 - 0.10 * down ** 2
+
+def depth(p: SimpleNamespace, u: Tensor, v: Tensor) -> Tensor:
+    "How far the face stands out towards the viewer at u, v, in head units, from the axis of the head: a rounded head, and a nose on it"
+    return DEEP * around(p, u).clamp(-1.6, 1.6).cos() + profile(p, v) + nose_depth(p, u, v)

@@ -6,7 +6,7 @@
 __all__ = ['LABELS', 'SKIN', 'NOSE', 'EYE_G', 'L_EYE', 'R_EYE', 'L_BROW', 'R_BROW', 'L_EAR', 'R_EAR', 'MOUTH', 'U_LIP', 'L_LIP',
            'HAIR', 'HAT', 'EAR_R', 'NECK_L', 'NECK', 'CLOTH', 'everywhere', 'glasses_on', 'LAYERS', 'LAYER_BOXES',
            'within', 'background', 'hair_cap', 'hair_end', 'face_opening', 'hair_box', 'back_hair', 'front_hair',
-           'neck_half', 'neck', 'necklace', 'cloth', 'ears', 'earrings', 'redness', 'bags', 'beard', 'skin', 'nose',
+           'neck_half', 'neck', 'necklace', 'cloth', 'ears', 'earrings', 'redness', 'bags', 'whiskers', 'beard', 'skin', 'nose',
            'eyes', 'lids', 'brows', 'mouth', 'mouth_corners', 'rim', 'lenses', 'glasses', 'hat', 'paint_layer',
            'paint_layers']
 
@@ -18,271 +18,50 @@ from torch import Tensor
 
 # %% ../../nbs/02g_layers.ipynb #ac31a465
 from .geometry import brow_curve, bump, eye_curves, nose_base, ridge, smooth, window
-from .painter import Canvas, blank, coverage, hsv, inside, iris_color, lip_color, rgb
+from .painter import (CLOTH, EAR_R, EYE_G, HAIR, HAT, L_BROW, L_EAR, L_EYE, L_LIP, LABELS, MOUTH, NECK, NECK_L, NOSE, R_BROW, R_EAR, R_EYE, SKIN, U_LIP,
+                      Canvas, blank, coverage, inside, rgb)
 from .relief import stripes
-from .scene import WHOLE, Box, Scene
-
-# %% ../../nbs/02g_layers.ipynb #0f0136a6
-LABELS = ("background", "skin", "nose", "eye_g", "l_eye", "r_eye", "l_brow", "r_brow", "l_ear", "r_ear", "mouth",
-          "u_lip", "l_lip", "hair", "hat", "ear_r", "neck_l", "neck", "cloth")     # CelebAMask-HQ's official order
-SKIN, NOSE, EYE_G, L_EYE, R_EYE, L_BROW, R_BROW, L_EAR, R_EAR, MOUTH, U_LIP, L_LIP, HAIR, HAT, EAR_R, NECK_L, NECK, CLOTH = range(1, 19)
-
-# %% ../../nbs/02g_layers.ipynb #7ea24049
-def within(limits: Callable, worn: Callable | None = None) -> Callable:
-    "Decorator: `draw.box` says where on the head, and on whom, a function may draw (see `scene.Box`)"
-    def remember(draw: Callable) -> Callable:
-        draw.box = Box(limits, worn)
-        return draw
-    return remember
-
-everywhere = within(WHOLE.limits)
-
-# %% ../../nbs/02g_layers.ipynb #eb360005
-@everywhere
-def background(c: Canvas, s: Scene) -> None:
-    "Two hues, mixed from top to bottom and by a texture"
-    p, t = s.p, s.texture
-    one, two = hsv(p.back_hue, 0.35, 0.25 + 0.65 * p.back_dark), hsv(p.back_hue2, 0.3, 0.85 - 0.6 * p.back_dark)
-    mix = (0.5 + 0.25 * s.y + (0.3 + 1.2 * p.back_busy) * t.back).clamp(0, 1)
-    c.image = torch.lerp(one, two, mix[:, None]) * (1 + 0.5 * p.back_busy * t.glow)[:, None]
-
-# %% ../../nbs/02g_layers.ipynb #de4ddf2e
-def hair_cap(s: Scene) -> Tensor:
-    "Negative inside the outer contour of the hair, N×H×W"
-    top = -s.p.skull_top + 0.03 + 0.6 * s.p.hair_volume
-    return (s.U / s.hair_width) ** 2.6 + ((-s.v).clamp(min=0) / top) ** 2.2 - 1 + 0.10 * s.texture.hair
-
-def hair_end(p: SimpleNamespace) -> Tensor:
-    "Height v, N×1×1, at which the hair ends: above the ears (short), beside the jaw (medium), on the shoulders (long)"
-    beside = torch.where(p.hair_style > 0.62, 0.25 + 1.0 * p.hair_length, 0.15 + 0.3 * p.hair_length)
-    return torch.where(p.hair_style > 0.5, beside, -0.10 + 0.10 * p.hair_length)
-
-def face_opening(s: Scene) -> Tensor:
-    "Negative where forehead and face are free of hair, N×H×W; a fringe lowers the line, a parting sweeps it aside"
-    p = s.p
-    temple = p.face_width * (1.0 - 0.13 * (p.hair_style > 0.5).float() - 0.05 * p.hair_volume)
-    sweep = 0.8 * (1 - smooth(((s.u - p.parting).abs() - 0.02) / 0.35))
-    line = p.hairline + 0.24 * p.fringe.clamp(min=0) * (1 - sweep) + 0.035 * s.texture.hair
-    return (s.U / temple) ** 4 + ((0.15 - s.v).clamp(min=0) / (0.15 - line)) ** 2.6 - 1
-
-# %% ../../nbs/02g_layers.ipynb #e2d22db8
-def hair_box(p: SimpleNamespace) -> tuple:
-    "The box of all hair: any height, as wide as its volume makes it"
-    return -9, 9, 1.05 * (p.face_width + p.hair_volume) + 0.07
-
-@within(hair_box, worn=lambda p: p.hair_style > 0.62)
-def back_hair(c: Canvas, s: Scene) -> None:
-    "Long hair behind the neck, on the shoulders; darker than in front"
-    f = torch.maximum(hair_cap(s) + 0.08 * s.v.clamp(min=0), 3 * (s.v - 0.25 - s.p.hair_length) - 0.3 * s.texture.hair)
-    c.paint(coverage(f), s.hair * s.hair_light * 0.8, HAIR)
-
-@within(hair_box, worn=lambda p: p.hair_style >= 0.10)
-def front_hair(c: Canvas, s: Scene) -> None:
-    "Hair in front of the head: inside the cap, outside the opening of the face, above its end; nobody below a style of 0.1 has any"
-    f = torch.maximum(hair_cap(s), -face_opening(s))
-    f = torch.maximum(f, 2 * (s.v - hair_end(s.p)) - 0.25 * s.texture.hair)
-    c.paint(coverage(f), s.hair * s.hair_light, HAIR)
-
-# %% ../../nbs/02g_layers.ipynb #9d58116c
-def neck_half(s: Scene) -> Tensor:
-    "Half width of the neck, N×H×W; it widens towards the shoulders"
-    return s.p.face_width * s.p.neck_width + 0.05 * smooth((s.v - 0.85) / 0.3)
-
-@within(lambda p: (0.44, 9, 0.63))
-def neck(c: Canvas, s: Scene) -> None:
-    "The neck, round and shaded by the chin, whose shadow falls with the jaw (AU26)"
-    p, U, v, half = s.p, s.U, s.v, neck_half(s)
-    shadow = 0.55 + 0.35 * smooth((v - p.chin_y - 0.10 * s.a.AU26 - 0.02 + 0.25 * U * U) / 0.22)
-    c.paint(coverage(torch.maximum(U - half, 0.45 - v)), s.skin * (shadow * (1 - 0.35 * (U / half) ** 2) * p.exposure)[:, None], NECK)
-
-# %% ../../nbs/02g_layers.ipynb #fe36ea9a
-@within(lambda p: (0.82, 1.03, 0.63), worn=lambda p: p.necklace > 0.45)
-def necklace(c: Canvas, s: Scene) -> None:
-    "A chain of light and dark links"
-    chain = inside((s.v - 0.98 + 0.30 * s.U * s.U + 0.02 * s.p.collar).abs() - 0.014, s.px) * (s.U < neck_half(s))
-    c.paint(chain, hsv(0.12 + 0 * s.p.hat_hue, 0.45, 0.75 + 0.2 * torch.sign(stripes(s.u, 0.06) - 0.4)), NECK_L)
-
-@within(lambda p: (0.40, 9, 9))
-def cloth(c: Canvas, s: Scene) -> None:
-    "Shoulders and collar"
-    p, U, v, half = s.p, s.U, s.v, neck_half(s)
-    slope = 1.02 - 0.16 * p.collar - 0.10 * (p.collar - 0.5) - v - 0.35 * (U - half)
-    sides = 0.35 * (half - 0.02 - U) + (1.13 - 0.12 * p.collar - v).clamp(min=0)
-    color = hsv(p.cloth_hue, 0.5, 0.2 + 0.7 * p.cloth_dark) * (0.9 + 0.5 * s.texture.back)[:, None]
-    c.paint(coverage(torch.maximum(slope, sides)), color, CLOTH)
+from .scene import WHOLE, Box, Scene, everywhere, within
+from .backdrop import background
+from .head import bags, freckles, neck, neck_half, redness, skin
+from .eyes import brows, eyes
+from .hair import back_hair, front_hair, whiskers
+from .mouth import mouth
+from .wear import cloth, earrings, glasses, hand, hat, lenses, necklace, suit
 
 # %% ../../nbs/02g_layers.ipynb #d38ff181
-@within(lambda p: (-0.26, 0.31, p.face_width + 0.13))
+@within(lambda p: (-0.35, 0.35, p.face_width + 0.16))
 def ears(c: Canvas, s: Scene) -> None:
-    "Both ears, a little darker than the face and darkest at their rims"
+    "Both ears: a lit rim around a shaded hollow, and redder than the face"
     p, x = s.p, s.U - s.p.face_width - 0.005
     f = (x / (0.075 * p.ear_size)) ** 2 + ((s.v - 0.02 - 0.35 * x) / (0.185 * p.ear_size)) ** 2 - 1
-    c.paint(coverage(f), s.skin * ((0.70 + 0.22 * smooth(-1.5 * f)) * p.exposure)[:, None], L_EAR, R_EAR)
-
-@within(lambda p: (0.08, 0.37, p.face_width + 0.06), worn=lambda p: p.earring > 0.3)
-def earrings(c: Canvas, s: Scene) -> None:
-    "A ring below each ear"
-    p, x = s.p, s.U - s.p.face_width + 0.005
-    radius = (x ** 2 + (s.v - 0.235 * p.ear_size - 0.01) ** 2 + 1e-8).sqrt()
-    c.paint(inside((radius - 0.032).abs() - 0.012, s.px) * (s.v > 0.1), hsv(0.13 + 0 * p.hat_hue, 0.4, 0.95), EAR_R)
-
-# %% ../../nbs/02g_layers.ipynb #aaa43f2e
-@within(lambda p: (-0.24, 0.40, 0.64))
-def redness(s: Scene) -> Tensor:
-    "N×H×W: how much red there is more than usual: cheeks, tip of the nose, freckles"
-    p, U, v = s.p, s.U, s.v
-    red = 0.10 * p.blush * bump(U, v, 0.36, 0.15, 0.26, 0.22) + 0.06 * bump(U, v, 0.0, p.eye_y + p.nose_length - 0.03, 0.16, 0.12)
-    return red + 0.5 * p.freckles.clamp(min=0) * (s.texture.skin - 0.30).clamp(min=0) * bump(U, v, 0.15, 0.08, 0.40, 0.30)
-
-@within(lambda p: (p.eye_y, p.eye_y + 0.15, p.eye_x + 0.15))
-def bags(s: Scene) -> Tensor:
-    "N×H×W: shadows under the eyes, deeper with age"
-    return (0.10 + 0.14 * s.p.age) * bump(s.U, s.v, s.p.eye_x - 0.02, s.p.eye_y + 0.075, 0.14, 0.055)
-
-# %% ../../nbs/02g_layers.ipynb #7d82d802
-@within(lambda p: (0.16, p.chin_y + 0.13, p.face_width + 0.02), worn=lambda p: (p.beard > 0) | (p.moustache * (p.beard + 0.75) > 0))
-def beard(s: Scene) -> Tensor:
-    "N×H×W in [0, 1]: how much of the skin beard and moustache hide; they hang on the skin and move with the jaw"
-    p, U, sv = s.p, s.U, s.sv
-    line = 0.18 + 0.2475 * (1 - U / p.face_width).clamp(0, 1)
-    bare = 0.75 * bump(U, sv, 0.0, p.mouth_y + p.lower_lip + 0.035, 0.10, 0.03)
-    whiskers = p.beard.clamp(min=0) * smooth((sv - line) / 0.10) * (1 - bare)
-    moustache = (p.moustache * (p.beard + 0.75)).clamp(0, 1) * smooth(2 * bump(U, sv, 0.0, p.mouth_y - p.upper_lip - 0.035, 0.24, 0.085))
-    rough = (0.85 + 0.45 * (s.texture.hair + s.texture.skin)).clamp(0, 1)
-    return (1.2 * torch.maximum(whiskers, moustache)).clamp(max=0.92) * rough
+    hollow = smooth(1.6 * bump(x, s.v, 0.022 * p.ear_size, -0.01, 0.045 * p.ear_size, 0.115 * p.ear_size))
+    light = (1.0 - 0.42 * hollow + 0.10 * s.texture.skin) * (0.66 + 0.35 * p.ambient + 0.15 * p.light_x * torch.sign(s.u)) * p.exposure
+    c.paint(coverage(f), s.skin * rgb(1.12, 0.93, 0.90, x) * light.clamp(min=0.15)[:, None], L_EAR, R_EAR)
 
 # %% ../../nbs/02g_layers.ipynb #d67cf089
-@within(lambda p: (p.skull_top - 0.03, p.chin_y + 0.13, p.face_width + 0.02))
-def skin(c: Canvas, s: Scene) -> None:
-    "The head: complexion under a beard, in this light, with its furrows and highlights"
-    hidden = s.local("beard", beard)
-    mottled = (1 + (0.07 + 0.06 * s.p.age) * s.texture.skin) * (1 - s.local("bags", bags))
-    tone = s.skin * mottled[:, None] * (1 - s.local("redness", redness)[:, None] * rgb(0.15, 1.0, 0.9, s.u))
-    tone = torch.lerp(tone, 0.75 * s.hair, hidden[:, None])
-    creased = 1 - 0.36 * s.furrow.clamp(max=1.25)[:, None] * rgb(0.80, 1.0, 1.0, s.u)
-    c.paint(s.face, tone * s.light[:, None] * creased + 0.10 * (s.shine * (1 - hidden))[:, None], SKIN)
+@within(lambda p: (0.0, p.chin_y + 0.13, p.face_width + 0.02), worn=lambda p: (p.beard > 0) | (p.moustache > 0) | (p.stubble > 0))
+def beard(c: Canvas, s: Scene) -> None:
+    "Beard, moustache and stubble over the skin, in the light of the face; they carry no label of their own"
+    hidden, tone = whiskers(s)
+    c.paint(hidden * s.face, tone * (0.25 + 0.75 * s.light)[:, None])
 
 # %% ../../nbs/02g_layers.ipynb #0f920efc
-@within(lambda p: (p.eye_y - 0.03, p.eye_y + p.nose_length + 0.05, p.nose_width + 0.03))
+@within(lambda p: (p.eye_y - 0.05, p.eye_y + p.nose_length + 0.05, 1.07 * p.nose_width + 0.03))
 def nose(c: Canvas, s: Scene) -> None:
     "The class of the nose, its nostrils, and the line under its tip, which AU09 and AU10 lift"
     p, U, v = s.p, s.U, s.v
     down = (v - p.eye_y) / p.nose_length
-    half = torch.lerp(p.bridge_width, p.nose_width, smooth((down - 0.30) / 0.6))
+    half = torch.lerp(p.bridge_width + 0.02, 1.07 * p.nose_width, smooth((down - 0.10) / 0.75))
     base = nose_base(p, s.a, U)
-    c.mark(coverage(torch.maximum(torch.maximum(U - half, v - base), p.eye_y + 0.02 - v)) * s.face, NOSE)
+    c.mark(coverage(torch.maximum(torch.maximum(U - half, v - base), p.eye_y - 0.025 - v)) * s.face, NOSE)
     hole = ((U - 0.46 * p.nose_width) / (0.30 * p.nose_width)) ** 2 + ((v - base + 0.022) / (0.020 * p.nostril)) ** 2 - 1
-    c.paint(0.75 * coverage(hole) * (U < p.nose_width), s.skin * 0.28)
-    c.paint(0.22 * inside((v - base).abs() - 0.014, s.px) * (U < p.nose_width), s.skin * 0.45)
-
-# %% ../../nbs/02g_layers.ipynb #b51595cd
-@within(lambda p: (p.eye_y - 0.24, p.eye_y + 0.12, p.eye_x + 1.15 * p.eye_width + 0.02))
-def eyes(c: Canvas, s: Scene) -> None:
-    "White, iris, pupil and glint between the lids, then the lids"
-    p, U, v, px = s.p, s.U, s.v, s.px
-    t, upper, lower = eye_curves(p, s.a, U)
-    f = torch.maximum(torch.maximum(upper - v, v - lower), (t.abs() - 1) * p.eye_width)
-    open_ = inside(f, px) * (1 - smooth(10 * (s.a.AU45 - 0.9)))
-    shadow = (0.62 + 0.38 * s.light.clamp(max=1.1)) * (1 - 0.30 * ridge(upper - v, 0.05))
-    c.paint(open_, rgb(0.93, 0.91, 0.90, v) * shadow[:, None], L_EYE, R_EYE)
-    side = torch.sign(s.u)
-    x, y = U - p.eye_x - p.gaze_x * side, v - p.eye_y
-    radius = (x ** 2 + (y - 0.004 - p.gaze_y) ** 2 + 1e-8).sqrt()
-    c.paint(inside(radius - p.iris_radius, px) * open_, iris_color(p) * (1.15 - 0.5 * ridge(radius - p.iris_radius, 0.018))[:, None])
-    c.paint(inside(radius - 0.45 * p.iris_radius, px) * open_, torch.full_like(s.skin, 0.04))
-    glint = ((x - 0.018 * p.light_x * side) ** 2 + (y + 0.018) ** 2 + 1e-8).sqrt()
-    c.paint(0.9 * inside(glint - 0.014, px) * open_, torch.ones_like(s.skin))
-    lids(c, s, t, upper, lower)
-
-# %% ../../nbs/02g_layers.ipynb #464fd3ac
-def lids(c: Canvas, s: Scene, t: Tensor, upper: Tensor, lower: Tensor) -> None:
-    "Lashes, crease and lower edge along the lid curves of `eye_curves`"
-    along = window(t, -1.12, 1.15, 0.25)
-    line = lambda d, half: inside(d.abs() - half, s.px) * along
-    c.paint(0.85 * line(s.v - upper + 0.006, 0.010), torch.lerp(s.skin * 0.25, s.hair * 0.2625, 0.6))
-    crease = upper - 0.030 - 0.012 * (1 - t * t).clamp(min=0)
-    c.paint(line(s.v - crease, 0.007) * (0.30 + 0.35 * s.p.lid_crease) * (1 - 0.6 * s.a.AU05), s.skin * 0.45)
-    c.paint(0.35 * line(s.v - lower - 0.004, 0.006), s.skin * 0.45)
-
-# %% ../../nbs/02g_layers.ipynb #048c34e1
-@within(lambda p: (p.eye_y - p.brow_gap - 0.25, p.eye_y - p.brow_gap + 0.20, p.brow_x + 1.1 * p.brow_width + 0.03))
-def brows(c: Canvas, s: Scene) -> None:
-    "Both brows; their class is the whole band, the paint lets skin shine through"
-    t, y, thick = brow_curve(s.p, s.a, s.U)
-    cover = inside((s.v - y).abs() - thick, s.px) * smooth(1.6 * window(t, -1.08, 1.10, 0.30))
-    color = torch.lerp(s.hair * 0.6, s.skin * 0.35, 0.25) * (0.6 + 0.4 * s.light)[:, None]
-    c.paint(cover * (0.72 + 0.5 * s.texture.hair).clamp(0.35, 0.95), color)
-    c.mark(cover, L_BROW, R_BROW)
-
-# %% ../../nbs/02g_layers.ipynb #006175e4
-@within(lambda p: (p.mouth_y - 0.26, p.mouth_y + 0.35, 1.6 * p.mouth_width + 0.06))
-def mouth(c: Canvas, s: Scene) -> None:
-    "Inside, teeth, tongue, lips and corners, between the curves of `mouth_curves`"
-    v, px, lips = s.v, s.px, lip_color(s.p, s.skin)
-    t, half, top, seam_top, seam_low, bottom = s.mouth
-    wide = (t.abs() - 1) * half
-    between = lambda low, high: inside(torch.maximum(torch.maximum(low - v, v - high), wide), px)
-    gap = seam_low - seam_top
-    apart = smooth(gap / 0.03)
-    opening = between(seam_top, seam_low) * apart
-    c.paint(opening, rgb(0.20, 0.05, 0.06, v), MOUTH)
-    teeth = inside(v - seam_top - 0.012 - 0.050 * smooth(gap / 0.08), px) * (t.abs() < 0.88)
-    c.paint(opening * teeth, rgb(0.93, 0.91, 0.86, v) * (0.96 - 0.16 * stripes(s.U + 0.016, 0.033) - 0.45 * t * t)[:, None])
-    tongue = smooth(2 * bump(s.U, v, 0.0, s.p.mouth_y + 0.135, 0.12, 0.06)) * smooth((gap - 0.06) / 0.05)
-    c.paint(0.9 * opening * tongue, lips * 0.9)
-    c.paint(between(top, seam_top), lips * (0.88 * s.light)[:, None], U_LIP)
-    c.paint(between(seam_low, bottom), lips * (1.04 * s.light)[:, None] + 0.14 * s.shine[:, None], L_LIP)
-    c.paint(0.6 * inside((v - seam_top).abs() - 0.008, px) * inside(s.U - 1.03 * half, px) * (1 - apart), lips * 0.35)
-    mouth_corners(c, s, half)
-
-# %% ../../nbs/02g_layers.ipynb #16533949
-def mouth_corners(c: Canvas, s: Scene, half: Tensor) -> None:
-    "A shadow in each corner of the mouth, whose half width is `half`"
-    p, a = s.p, s.a
-    y = p.mouth_y - 0.105 * a.AU12 + 0.085 * a.AU15 - 0.012 * a.AU14 + 0.02 * a.AU20 - 0.035 * a.AU17
-    depth = 0.35 + 0.35 * (a.AU14 + a.AU12 + a.AU15).clamp(max=1)
-    c.paint(bump(s.U, s.v, half, y, 0.035, 0.026) * depth, s.skin * 0.35)
-
-# %% ../../nbs/02g_layers.ipynb #4e3b85f1
-def rim(s: Scene) -> Tensor:
-    "Negative inside the rim of the glasses, in half lens widths, N×H×W: from round to square"
-    x, y = (s.U - 0.275).abs() / 0.205, (s.v - s.p.eye_y - 0.015).abs() / (0.135 + 0.03 * s.p.glasses_shape)
-    power = 2.2 + 2.5 * s.p.glasses_shape
-    return (x ** power + y ** power + 1e-6) ** (1 / power) - 1
-
-glasses_on = within(lambda p: (p.eye_y - 0.20, p.eye_y + 0.23, p.face_width + 0.02), worn=lambda p: p.glasses > 0.45)
-
-@glasses_on
-def lenses(c: Canvas, s: Scene) -> None:
-    "Only the class: it lies under eyes and brows, as in CelebAMask-HQ's painting order"
-    c.mark(coverage(rim(s) - 0.08), EYE_G)
-
-# %% ../../nbs/02g_layers.ipynb #030751af
-@glasses_on
-def glasses(c: Canvas, s: Scene) -> None:
-    "Clear or dark lenses, frame, bridge and temples"
-    p, U, v, px, edge = s.p, s.U, s.v, s.px, rim(s)
-    lens, dark = coverage(edge - 0.08), 0.75 * (p.glasses_dark > 0.85).float()
-    c.paint(lens * dark, torch.full_like(s.skin, 0.07))
-    c.paint(0.10 * lens * (1 - dark), torch.full_like(s.skin, 0.95))
-    frame = inside(0.15 * edge.abs() - 0.012, 0.9 * px)
-    bridge = inside((v - p.eye_y - 0.005 + 0.12 * (0.07 - U).clamp(min=0)).abs() - 0.012, px) * (U < 0.085)
-    temple = inside((v - p.eye_y + 0.02).abs() - 0.012, px) * (U > 0.46) * (U < p.face_width)
-    c.paint(torch.maximum(torch.maximum(frame, bridge), temple), hsv(p.hat_hue, 0.5, 0.12 + 0.3 * p.glasses_dark), EYE_G)
-
-# %% ../../nbs/02g_layers.ipynb #a38a6da2
-@within(lambda p: (-9, p.hairline + 0.25, p.face_width + p.hair_volume + 0.12), worn=lambda p: p.hat > 0)
-def hat(c: Canvas, s: Scene) -> None:
-    "A cap with a fold, in any colour"
-    p, brim = s.p, s.p.hairline + 0.12
-    dome = (s.U / (s.hair_width + 0.03)) ** 3 + ((-s.v).clamp(min=0) / (-p.skull_top + 0.12)) ** 2.4 - 1
-    fold = 0.65 + 0.35 * s.light + 0.15 * s.texture.hair - 0.30 * ridge(s.v - brim + 0.09, 0.02)
-    cover = coverage(torch.maximum(dome, s.v - brim - 0.10 * s.U * s.U))
-    c.paint(cover, hsv(p.hat_hue, 0.55, 0.55 * torch.ones_like(brim)) * fold[:, None], HAT)
+    c.paint(0.60 * coverage(hole) * (U < p.nose_width), s.skin * 0.28)
+    c.paint(0.13 * inside((v - base).abs() - 0.014, s.px) * (U < p.nose_width), s.skin * 0.45)
 
 # %% ../../nbs/02g_layers.ipynb #50969997
-LAYERS = (background, back_hair, neck, necklace, cloth, ears, skin, nose, lenses, eyes, brows, mouth, glasses, front_hair, earrings, hat)
-LAYER_BOXES = {draw.__name__: draw.box for draw in LAYERS + (redness, bags, beard)}
+LAYERS = (background, back_hair, neck, necklace, cloth, suit, ears, skin, beard, nose, lenses, eyes, brows, mouth, glasses, front_hair, earrings, hat, hand)
+LAYER_BOXES = {draw.__name__: draw.box for draw in LAYERS + (redness, bags, freckles)}
 
 # %% ../../nbs/02g_layers.ipynb #d38f6980
 def paint_layer(c: Canvas, s: Scene, layer: Callable) -> None:

@@ -17,6 +17,10 @@ from torch import Tensor
 from .geometry import smooth
 from .identity import Identity
 
+LABELS = ("background", "skin", "nose", "eye_g", "l_eye", "r_eye", "l_brow", "r_brow", "l_ear", "r_ear", "mouth",
+          "u_lip", "l_lip", "hair", "hat", "ear_r", "neck_l", "neck", "cloth")     # CelebAMask-HQ's official order
+SKIN, NOSE, EYE_G, L_EYE, R_EYE, L_BROW, R_BROW, L_EAR, R_EAR, MOUTH, U_LIP, L_LIP, HAIR, HAT, EAR_R, NECK_L, NECK, CLOTH = range(1, 19)
+
 # %% ../../nbs/02e_painter.ipynb #69648d06
 def coverage(f: Tensor) -> Tensor:
     """Share of each pixel inside {f < 0}: N×H×W in [0, 1], for an implicit function f, N×H×W, in any unit.
@@ -51,7 +55,7 @@ def along(stops: tuple, x: Tensor) -> Tensor:
     return torch.lerp(stops[i], stops[i + 1], (k - i)[:, None])[:, :, None, None]
 
 # %% ../../nbs/02e_painter.ipynb #50d48acd
-SKIN_TONES = ((0.97, 0.85, 0.77), (0.93, 0.75, 0.63), (0.86, 0.65, 0.50), (0.74, 0.52, 0.38), (0.54, 0.36, 0.25), (0.33, 0.21, 0.15))
+SKIN_TONES = ((0.97, 0.78, 0.69), (0.93, 0.70, 0.59), (0.88, 0.62, 0.50), (0.78, 0.52, 0.40), (0.61, 0.38, 0.28), (0.40, 0.245, 0.18))
 
 def skin_color(p: SimpleNamespace) -> Tensor:
     "N×3×1×1 in [0, 1]: the whole range of human skin, from light to dark (`skin_tone`), with a warm or a cool `undertone`"
@@ -62,8 +66,8 @@ def hair_color(p: SimpleNamespace) -> Tensor:
     "N×3×1×1 in [0, 1]: blond to black, some red, grey with age; darker skin comes with darker hair"
     light = (1 - p.hair_dark.maximum(1.3 * p.skin_tone - 0.1)).clamp(0, 1)
     young = hsv(0.06 + 0.05 * (1 - p.hair_red), 0.35 + 0.35 * p.hair_red, 0.06 + 0.75 * light ** 1.5)
-    grey = hsv(0 * p.hair_red, 0.03, 0.75 * torch.ones_like(p.age))
-    return torch.lerp(young, grey, smooth(4 * (p.age - 0.72))[:, None])
+    grey = hsv(0 * p.hair_red, 0.03, 0.66 * torch.ones_like(p.age))
+    return torch.lerp(young, grey, smooth(5 * (p.age - 0.80))[:, None])
 
 # %% ../../nbs/02e_painter.ipynb #a5895d4e
 def iris_color(p: SimpleNamespace) -> Tensor:
@@ -86,10 +90,10 @@ def texture(people: Identity, which: int, x: Tensor, y: Tensor) -> Tensor:
 
 # %% ../../nbs/02e_painter.ipynb #d68cdfdb
 def all_textures(people: Identity, u: Tensor, v: Tensor, x: Tensor, y: Tensor) -> SimpleNamespace:
-    "skin, hair, back, glow, each N×H×W: skin and hair move with the head (read at u, v), the background stays with the picture (x, y)"
-    return SimpleNamespace(skin=0.6 * texture(people, 0, u, v) + texture(people, 0, 3.1 * u, 3.1 * v),
+    "skin, pores, hair, back, glow, each N×H×W: skin and hair move with the head (read at u, v), the background stays with the picture (x, y)"
+    return SimpleNamespace(skin=texture(people, 0, 0.4 * u, 0.4 * v) + 0.7 * texture(people, 0, 1.1 * u, 1.1 * v), pores=texture(people, 0, 3.7 * u, 3.7 * v),
                            hair=texture(people, 1, 4.3 * u, 0.55 * v) + 0.6 * texture(people, 1, 2.0 * u, 0.3 * v),
-                           back=texture(people, 2, 0.35 * x, 0.35 * y) + 0.35 * texture(people, 2, x, y),
+                           back=texture(people, 2, 0.30 * x, 0.30 * y) + 0.22 * texture(people, 2, 0.8 * x, 0.8 * y),
                            glow=texture(people, 3, 0.25 * x, 0.25 * y))
 
 # %% ../../nbs/02e_painter.ipynb #5857f6e3

@@ -14,11 +14,11 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from .frame import frame_of, from_image, to_image
-from .geometry import AUMaps, jaw_skin, mouth_curves, outline, params
+from .frame import body_from_image, body_to_image, frame_of, from_image, plane, to_image
+from .geometry import DEEP, WRAP, AUMaps, around, bump, jaw_skin, mouth_curves, nose_depth, outline, params, profile, smooth
 from .identity import Identity
 from .painter import all_textures, coverage, hair_color, skin_color
-from .relief import bulges, eye_furrows, forehead_furrows, mouth_furrows, nose_furrows, shade
+from .relief import bulges, cast_shadow, eye_furrows, forehead_furrows, mouth_furrows, nose_furrows, shade, sockets
 
 # %% ../../nbs/02f_scene.ipynb #53a25951
 def pixel_grid(size: int, like: Tensor) -> tuple[Tensor, Tensor]:
@@ -31,9 +31,11 @@ class Box(NamedTuple):
     """Where something can be, and on whom.
 
     limits: numbers of the people -> (top, bottom, half width) in head units, each a number or N×1×1;
-    worn: numbers of the people -> N×1×1 bool, who has it at all (None: everybody)."""
+    worn: numbers of the people -> N×1×1 bool, who has it at all (None: everybody); body: it is a place on the body (`body_to_image`),
+    which takes no part in the head's turn; there a part's u, v, U are body coordinates."""
     limits: Callable
     worn: Callable | None = None
+    body: bool = False
 
 WHOLE = Box(lambda p: (-9, 9, 9))
 BOXES = dict(
@@ -42,8 +44,20 @@ BOXES = dict(
     nose_furrows=Box(lambda p: (p.eye_y - 0.08, p.mouth_y + 0.12, p.mouth_width + 0.22)),
     mouth_furrows=Box(lambda p: (p.mouth_y - 0.26, p.chin_y + 0.10, 1.6 * p.mouth_width + 0.15)),
     bulges=Box(lambda p: (p.eye_y - p.brow_gap - 0.16, p.chin_y + 0.15, 0.57)),
+    nose_form=Box(lambda p: (p.eye_y - 0.30 * p.nose_length, p.eye_y + 1.18 * p.nose_length, 1.6 * p.nose_width)),
+    sockets=Box(lambda p: (p.eye_y - 0.15, p.eye_y + 0.12, p.eye_x + 0.19)),
+    shut=Box(lambda p: (p.eye_y - 0.16, p.mouth_y + p.lower_lip + 0.11, p.eye_x + 0.20)),
     face=Box(lambda p: (p.skull_top - 0.03, p.chin_y + 0.13, p.face_width + 0.02)),
 )
+
+def within(limits: Callable, worn: Callable | None = None, body: bool = False) -> Callable:
+    "Decorator: `draw.box` says where on the head, and on whom, a function may draw (see `scene.Box`)"
+    def remember(draw: Callable) -> Callable:
+        draw.box = Box(limits, worn, body)
+        return draw
+    return remember
+
+everywhere = within(WHOLE.limits)
 
 # %% ../../nbs/02f_scene.ipynb #a9b228ea
 MARGIN, POINTS = 2, 5     # pixels around a box; points along its sides
@@ -58,6 +72,8 @@ def find_boxes(p: Any, frame: Any, size: int, boxes: dict[str, Box]) -> dict[str
     u, v = half * (2 * t - 1), top + (bottom - top) * t[:, None]
     u, v = (x.expand(-1, -1, POINTS, POINTS).flatten(2) for x in (u, v))                                     # N×K×25
     xy = torch.stack(to_image(p, frame, u, v, size), -1)
+    body = torch.tensor([box.body for box in boxes.values()], device=one.device)
+    xy = torch.where(body[:, None, None], torch.stack(body_to_image(frame, u, v, size), -1), xy)
     first = xy.amin(2).masked_fill(~worn[..., None], size).amin(0).floor() - MARGIN
     last = xy.amax(2).masked_fill(~worn[..., None], 0).amax(0).ceil() + 1 + MARGIN
     edges = torch.cat([first, last], -1).clamp(0, size).long().tolist()                                      # the one look at the data
@@ -77,7 +93,14 @@ class Scene:
 
     def part(self, name: str) -> "Part":
         "The scene inside a box; the same object at every call"
-        return self.parts.setdefault(name, Part(self, self.boxes[name]))
+        if name not in self.parts:
+            part = self.parts[name] = Part(self, self.boxes[name])
+            if name in self.bodily: part.u, part.v, part.U = (part.cut(getattr(self.body, x)) for x in "uvU")
+        return self.parts[name]
+
+    def cut_people(self, who: Tensor) -> "Part":
+        "The scene of some of the people only (indices), all of their pictures"
+        return Part(self, (who, slice(None), slice(None)))
 
     def local(self, name: str, draw: Callable) -> Tensor:
         "A map N×H×W that is `draw(part)` inside the box and 0 outside"
@@ -110,10 +133,10 @@ class Part(Scene):
 
 # %% ../../nbs/02f_scene.ipynb #2e496456
 def find_mouth(s: Scene) -> tuple[Tensor, ...]:
-    "The six curves of `mouth_curves`, each N×H×W, and 2 outside the box of the mouth's furrows"
+    "The six curves of `mouth_curves`, each N×H×W, and 9 outside the box of the mouth's furrows"
     q = s.part("mouth_furrows")
     curves = mouth_curves(q.p, q.a, q.U)
-    out = tuple(torch.full_like(s.u, 2.0) for _ in curves)
+    out = tuple(torch.full_like(s.u, 9.0) for _ in curves)
     for whole, curve in zip(out, curves): whole[s.boxes["mouth_furrows"]] = curve
     return out
 
@@ -129,16 +152,35 @@ def find_furrows(s: Scene) -> Tensor:
     return furrow
 
 # %% ../../nbs/02f_scene.ipynb #02ff466e
+def form(s: Scene) -> Tensor:
+    "Height of head, nose and eye sockets towards the viewer, in the pose of the head and without any action unit, N×H×W in head units"
+    p, q, angle = s.p, s.frame, around(s.p, s.u).clamp(-1.6, 1.6)
+    edge = outline(p, s.U, s.v)
+    ahead = DEEP * angle.cos() + profile(p, s.v) - 0.50 * (edge + 0.45).clamp(0, 0.7) ** 2
+    for name, draw, across in (("nose_form", nose_depth, "u"), ("sockets", sockets, "U")):
+        part = s.part(name)
+        ahead[s.boxes[name]] += draw(part.p, getattr(part, across), part.v)
+    return q.cp * (q.cy * ahead - q.sy * WRAP * p.face_width * angle.sin()) + q.sp * s.v
+
+def openness(s: Scene) -> Tensor:
+    "How much of the light from everywhere reaches each place of the face, N×H×W: less in sockets, beside and below the nose, under the lip"
+    p, U, v = s.p, s.U, s.v
+    tip = p.eye_y + p.nose_length
+    eye = 0.36 * bump(U, v, 0.145, p.eye_y - 0.03, 0.12, 0.12) + 0.30 * bump(U, v, p.eye_x, p.eye_y - 0.055, 0.19, 0.085)
+    nose = 0.30 * bump(U, v, 1.10 * p.nose_width, tip - 0.05, 0.09, 0.09) + 0.20 * bump(U, v, 0.0, tip + 0.035, 1.1 * p.nose_width, 0.055)
+    return 1 - eye - nose - 0.25 * bump(U, s.sv, 0.0, p.mouth_y + p.lower_lip + 0.045, 0.20, 0.055)
+
 def light_scene(s: Scene) -> None:
     "Add to the scene: mouth (six curves), outline (negative on the head), face (its coverage), furrow, light and shine, each N×H×W"
-    p, U, v = s.p, s.U, s.v
-    s.mouth, s.outline = find_mouth(s), outline(p, U, s.sv)
+    p = s.p
+    s.mouth, s.outline = find_mouth(s), outline(p, s.U, s.sv)
     s.face = s.local("face", lambda q: coverage(q.outline))
     s.furrow = find_furrows(s)
-    relief = -0.50 * U * U - 0.18 * (v - 0.1) ** 2 - 0.16 * (s.outline + 0.45).clamp(0, 0.6) ** 2
+    height = form(s)
+    lit = cast_shadow(p, height, s.scale)
     q = s.part("bulges")
-    relief[s.boxes["bulges"]] += bulges(q.p, q.a, q.U, q.sv, q.mouth)
-    light, s.shine = shade(p, relief - 0.022 * s.furrow, s.scale)
+    height[s.boxes["bulges"]] += (q.frame.cp * q.frame.cy) * bulges(q.p, q.a, q.U, q.sv, q.mouth)
+    light, s.shine = shade(p, height - 0.022 * s.furrow, s.scale, 1 - s.local("shut", lambda q: 1 - openness(q)), lit)
     s.light = light * p.exposure
 
 # %% ../../nbs/02f_scene.ipynb #bc9d68bb
@@ -150,10 +192,14 @@ def make_scene(people: Identity, aus: Tensor, size: int, boxes: dict[str, Box] |
     p, frame = params(people), frame_of(params(people))
     u, v = from_image(p, frame, size)
     x, y = pixel_grid(size, u)
-    s = Scene(p=p, frame=frame, a=AUMaps(aus, u), u=u, v=v, U=u.abs(), y=y, scale=frame.scale, parts={})
+    s = Scene(people=people, p=p, frame=frame, a=AUMaps(aus, u), u=u, v=v, U=u.abs(), x=x, y=y, scale=frame.scale, parts={})
     s.px = p.px = 2 * frame.scale / size
     s.boxes = find_boxes(p, frame, size, BOXES | (boxes or {}))
-    s.sv = jaw_skin(p, s.a, v)
+    s.body = SimpleNamespace(**dict(zip("uv", body_from_image(frame, size))))
+    s.body.U = s.body.u.abs()
+    s.plane = SimpleNamespace(**dict(zip("xy", plane(frame, size))))
+    s.bodily = {name for name, box in (boxes or {}).items() if box.body}
+    s.sv = torch.lerp(v, jaw_skin(p, s.a, v), smooth((0.90 - s.U) / 0.12) * smooth((1.34 - v) / 0.10))
     s.texture = all_textures(people, u, s.sv, x, y)
     s.skin, s.hair = skin_color(p), hair_color(p)
     s.hair_width = p.face_width + 0.05 + p.hair_volume
