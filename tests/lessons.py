@@ -122,7 +122,7 @@ def write_maps():
 
 # --- running -----------------------------------------------------------------------------------------------------
 
-SWALLOW = {"02i_explorer"}  # shows on purpose how a widget swallows an error
+SWALLOW = {"02p_explorer"}  # shows on purpose how a widget swallows an error
 
 STRICT = '''
 def _strict():

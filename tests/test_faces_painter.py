@@ -1,4 +1,4 @@
-"""The brushes: coverage, colours, textures, the canvas and its parts; scenes seen through boxes (lessons 02e to 02g)."""
+"""The brushes: coverage, colours, textures, the canvas and its parts; scenes seen through boxes (lessons 02e to 02m)."""
 import pytest
 import torch
 import torch.nn.functional as F

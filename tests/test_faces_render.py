@@ -1,4 +1,4 @@
-"""What the renderer promises: shapes, determinism, neutrality, monotony, mirrors, locality, gradients, agreement, refusals (lesson 02h)."""
+"""What the renderer promises: shapes, determinism, neutrality, monotony, mirrors, locality, gradients, agreement, refusals (lesson 02n)."""
 import hashlib
 
 import pytest

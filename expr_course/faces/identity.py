@@ -4,7 +4,8 @@
 
 # %% auto #0
 __all__ = ['SKULL', 'EYES', 'BROWS', 'NOSE', 'MOUTH', 'COLOUR', 'WORN', 'POSE', 'LIGHT', 'STYLE', 'RANGES', 'NAMES', 'MIRRORED',
-           'TEXTURES', 'GRID', 'Identity', 'LONG_HAIR', 'HABITS', 'sample_identities', 'replace', 'repeat', 'mirror', 'groups']
+           'TEXTURES', 'GRID', 'LONG_HAIR', 'HABITS', 'Identity', 'sample_identities', 'replace', 'repeat', 'mirror',
+           'groups']
 
 # %% ../../nbs/02a_identities.ipynb #da2d2a09
 from dataclasses import dataclass
