@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['IN_BOX', 'Crop', 'frame_crop', 'eyes_of', 'mouth_of', 'crop_of_landmarks', 'check_landmarks', 'points_of', 'cut',
-           'cut_labels', 'move_points', 'crop_of_labels', 'crop_of_box', 'whole', 'outside']
+           'cut_labels', 'move_points', 'crop_of_labels', 'crop_of_box', 'whole', 'beyond', 'outside']
 
 # %% ../nbs/03e_crops.ipynb #288aa0f3
 import math
@@ -147,7 +147,11 @@ def whole(width: int, height: int) -> Crop:
     "The largest centred square of a picture: for pictures that are cropped to the face already."
     return Crop((width - 1) / 2, (height - 1) / 2, min(width, height) / 2)
 
+def beyond(crop: Crop, size: int, width: int, height: int) -> np.ndarray:
+    "Which pixels of a size×size crop lie outside of a picture of this width and height: bool size×size."
+    x, y = points_of(crop, size)
+    return (x < -0.5) | (x > width - 0.5) | (y < -0.5) | (y > height - 0.5)
+
 def outside(crop: Crop, width: int, height: int) -> float:
     "The share of a crop that lies outside of a picture of this size."
-    x, y = points_of(crop, 32)
-    return float(((x < -0.5) | (x > width - 0.5) | (y < -0.5) | (y > height - 0.5)).mean())
+    return float(beyond(crop, 32, width, height).mean())
