@@ -4,7 +4,8 @@
 
 # %% auto #0
 __all__ = ['NETWORK', 'TERMS', 'RUN', 'uniform', 'move_faces', 'smooth_noise', 'shake_light', 'shake_camera', 'occlude',
-           'augment', 'poly', 'make_network', 'ParserTraining', 'measure', 'MeasureParser', 'fit_parser', 'train']
+           'augment', 'camera_smiles', 'SmilingFaces', 'poly', 'make_network', 'ParserTraining', 'measure',
+           'MeasureParser', 'fit_parser', 'train']
 
 # %% ../nbs/13d_parser_training.ipynb #3a154c67
 from collections.abc import Iterator
@@ -16,9 +17,10 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 # %% ../nbs/13d_parser_training.ipynb #ba3be5c6
+from .action_units import au_index
 from .callbacks import look
 from .checkpoint import standard_callbacks
-from .data import CachedFaces, DrawnFaces
+from .data import CachedFaces, DrawnFaces, draw_faces, expressions, face_numbers, mix_seed
 from .device import pick_device
 from .faces import VERSION
 from .labels import check_labels, mirror_table
@@ -86,6 +88,34 @@ def augment(image: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
     x, labels = occlude(image / 2 + 0.5, labels)
     return shake_camera(shake_light(x)).clamp(0, 1) * 2 - 1, labels
 
+# %% ../nbs/13d_parser_training.ipynb #d20f9130
+def camera_smiles(aus: Tensor, share: float, seed: int) -> Tensor:
+    """Expressions N×17×2 of which about a `share` smile as for a camera: AU12 with some AU06, in three of four with open lips (AU25), at times an open jaw (AU26).
+
+    Brows and lids stay as they are, the rest of the lower face rests. The same for the same seed."""
+    u = torch.rand(len(aus), 6, 1, generator=torch.Generator().manual_seed(seed)).to(aus.device)
+    smile, low = aus.clone(), slice(au_index("AU09"), au_index("AU26") + 1)
+    smile[:, low] = 0
+    smile[:, au_index("AU12")] = 0.4 + 0.6 * u[:, 1]
+    smile[:, au_index("AU06")] = torch.maximum(smile[:, au_index("AU06")], 0.9 * u[:, 1] * u[:, 2])
+    smile[:, au_index("AU25")] = (0.3 + 0.7 * u[:, 3]) * (u[:, 4] < 0.78)
+    smile[:, au_index("AU26")] = 0.6 * u[:, 5] * (u[:, 4] < 0.25)
+    return torch.where(u[:, 0, :, None] < share, smile, aus)
+
+# %% ../nbs/13d_parser_training.ipynb #253bc7bd
+class SmilingFaces(DrawnFaces):
+    "Drawn faces, a share `smiles` of which smile as for a camera"
+    def __init__(self, *args: Any, smiles: float = 0.45, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.smiles = smiles
+
+    def batch(self, k: int) -> dict[str, Any]:
+        numbers = face_numbers(self.split, self.seed, k * self.batch_size, self.batch_size)
+        aus = camera_smiles(expressions(numbers), self.smiles, mix_seed("smiles", self.split, self.seed, k))
+        return draw_faces(numbers, self.size, self.device, aus)
+
+    def settings(self) -> dict[str, Any]: return super().settings() | {"smiles": self.smiles}
+
 # %% ../nbs/13d_parser_training.ipynb #ce3336cf
 def poly(power: float = 0.9) -> Schedule:
     "The poly schedule (Eq. C12): factor (1 − t)^power at the share t of the training"
@@ -94,7 +124,7 @@ def poly(power: float = 0.9) -> Schedule:
 # %% ../nbs/13d_parser_training.ipynb #320a449e
 NETWORK = dict(net="ParsingUNet", width=16, stride=8)                 # stride: of BiSeNet's output
 TERMS = dict(entropy=1.0, dice=1.0, hard=0.0, balance=0.25, aux=0.4)  # weights of the terms; power of the class weights; share of the auxiliary heads
-RUN = dict(steps=4000, batch_size=16, size=128, faces=8192, rate=2e-3, decay=1e-3, ema=0.998, precision="no", shake=True, log_every=25, save_every=250,
+RUN = dict(steps=4000, batch_size=16, size=128, faces=8192, rate=2e-3, decay=1e-3, ema=0.998, precision="no", shake=True, smiles=0.45, log_every=25, save_every=250,
            sample_every=500, measure_every=250, cases=64, tests=256, device="auto")
 
 def make_network(s: dict[str, Any]) -> nn.Module:
@@ -163,7 +193,7 @@ def fit_parser(settings: dict[str, Any], out: Path, resume: bool, weights: Tenso
     weights: of the 19 classes; None: by frequency, to the power of `balance` (0: none)."""
     s = complete(settings, NETWORK | TERMS | RUN, settings["task"])
     watch, device = DrawnFaces("val", s["size"], s["cases"], 0).batch(0), pick_device(s["device"])
-    faces = DrawnFaces("train", s["size"], 64, s["seed"], device if device.type == "cuda" else "cpu")     # a GPU draws its faces itself
+    faces = SmilingFaces("train", s["size"], 64, s["seed"], device if device.type == "cuda" else "cpu", smiles=s["smiles"])     # a GPU draws its faces itself
     source = CachedFaces(faces, s["faces"], s["batch_size"], s["seed"], progress=True)
     if weights is None and s["balance"]: weights = class_weights(source.cache["labels"][:2048], s["balance"])
     callbacks = [MeasureParser(watch, s["measure_every"]), *standard_callbacks(s["log_every"], s["save_every"], s["sample_every"])]
@@ -174,7 +204,7 @@ def fit_parser(settings: dict[str, Any], out: Path, resume: bool, weights: Tenso
     with look(learner) as done:
         save_network(out / "parser.safetensors", done.network, size=s["size"])
         scores = {"drawn": measure(done.network, test["image"], test["labels"])}
-        return {"data": f"{s['faces']} drawn faces {VERSION}, {s['size']} px, train split", "scores": scores,
+        return {"data": f"{s['faces']} drawn faces {VERSION}, {s['smiles']:.0%} smiling, {s['size']} px, train split", "scores": scores,
                 "network": done.network.config, "parameters": sum(p.numel() for p in done.network.parameters())}
 
 def train(settings: dict[str, Any], out: Path, resume: bool) -> dict[str, Any]:

@@ -8,9 +8,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from expr_course.callbacks import read_metrics
-from expr_course.data import draw_faces, face_numbers
+from expr_course.data import DrawnFaces, draw_faces, face_numbers
 from expr_course.faces import LABELS
-from expr_course.parser_training import NETWORK, RUN, TERMS, ParserTraining, augment, make_network, measure, move_faces, occlude, poly, shake_camera, shake_light
+from expr_course.parser_training import NETWORK, RUN, TERMS, ParserTraining, SmilingFaces, augment, camera_smiles, make_network, measure, move_faces, occlude, poly, shake_camera, shake_light
 from expr_course.parsing import load_parser
 from expr_course.pretrained import load_network
 from expr_course.recipe import load_recipe
@@ -134,3 +134,25 @@ def test_recipes_are_complete(name, profile):
     s = load_recipe(name, profile)
     make_network(NETWORK | s)
     assert set(s) - set(NETWORK | TERMS | RUN) <= {"recipe", "profile", "task", "description", "seed", "photographs", "order"}
+
+
+def test_camera_smiles():
+    """The share that is asked for smiles, the same for the same seed; brows stay; nobody loses a closed eye; values stay AUs."""
+    from expr_course.action_units import au_index, check_aus, sample_aus
+    aus = sample_aus(400, 3)
+    smiles = camera_smiles(aus, 0.45, 1)
+    check_aus(smiles)
+    assert torch.equal(smiles, camera_smiles(aus, 0.45, 1)) and not torch.equal(smiles, camera_smiles(aus, 0.45, 2))
+    changed = (smiles != aus).flatten(1).any(1)
+    assert 0.35 < changed.float().mean() < 0.55 and (smiles[changed, au_index("AU12")] >= 0.4).all()
+    for name in ("AU01", "AU02", "AU04", "AU45"): assert torch.equal(smiles[:, au_index(name)], aus[:, au_index(name)])
+    assert 0.6 < (smiles[changed, au_index("AU25")] > 0).float().mean() < 0.95
+    assert torch.equal(camera_smiles(aus, 0.0, 1), aus)
+
+
+def test_smiling_faces_are_a_source_like_others():
+    source, again = (SmilingFaces("train", 32, 8, seed=2, smiles=0.5) for _ in range(2))
+    assert torch.equal(source.batch(3)["image"], again.batch(3)["image"])
+    usual = DrawnFaces("train", 32, 8, seed=2).batch(3)
+    assert torch.equal(source.batch(3)["identity"], usual["identity"]) and not torch.equal(source.batch(3)["aus"], usual["aus"])
+    assert source.settings() != SmilingFaces("train", 32, 8, seed=2, smiles=0.1).settings()

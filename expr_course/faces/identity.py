@@ -71,7 +71,7 @@ LIGHT = dict(
     back_hue=(0.0, 1.0), back_hue2=(0.0, 1.0), back_dark=(0.0, 1.0), back_busy=(0.0, 1.0), back_kind=(0.0, 1.0),
 )
 
-# %% ../../nbs/02a_identities.ipynb #c3d56c95
+# %% ../../nbs/02a_identities.ipynb #edd4067f
 STYLE = dict(
     hair_wave=(-0.8, 1.0), hair_front=(0.0, 1.0), hair_tuck=(-1.0, 1.0), hair_recede=(-2.0, 1.0), hair_flare=(0.0, 1.0), hair_gloss=(0.0, 1.0),
     brow_dark=(0.0, 1.0), brow_soft=(0.0, 1.0), makeup=(-0.9, 1.0), lashes=(0.0, 1.0), lip_gloss=(0.0, 1.0), stubble=(-1.5, 1.0),
