@@ -37,6 +37,7 @@ def turned(place: Tensor) -> Tensor:
     inner = place.clamp(-CONTOUR, CONTOUR)
     return inner.asin() + (place - inner) / THIN
 
+# %% ../../nbs/02c_frame.ipynb #a8766123
 def rotate(p: SimpleNamespace, q: SimpleNamespace, u: Tensor, v: Tensor, z: Tensor | None = None) -> tuple[Tensor, Tensor]:
     """Head coordinates u, v -> x, y after yaw and pitch, all in head units; z, from the axis of the head towards the viewer, is by default on the face.
 
@@ -85,12 +86,14 @@ def _pixels(q: SimpleNamespace, x: Tensor, y: Tensor, size: int) -> tuple[Tensor
     x, y = x * q.cr - y * q.sr, x * q.sr + y * q.cr
     return (x + 1) * size / 2 - 0.5, (y + 1) * size / 2 - 0.5
 
+# %% ../../nbs/02c_frame.ipynb #52d1878c
 def plane(q: SimpleNamespace, size: int) -> tuple[Tensor, Tensor]:
     "x, y, as `rotate` gives them, of every pixel centre, N×size×size"
     line = (torch.arange(size, device=q.scale.device) + 0.5) * 2 / size - 1
     X, Y = line[None, None, :], line[None, :, None]
     return (X * q.cr + Y * q.sr) * q.scale + q.x, (Y * q.cr - X * q.sr) * q.scale + q.y
 
+# %% ../../nbs/02c_frame.ipynb #cee01e60
 NAPE = 0.45      # head units below the middle of the head: there the neck bends, and the body stays upright below
 
 def body_to_image(q: SimpleNamespace, u: Tensor, v: Tensor, size: int) -> tuple[Tensor, Tensor]:
@@ -102,12 +105,7 @@ def body_from_image(q: SimpleNamespace, size: int) -> tuple[Tensor, Tensor]:
     x, y = plane(q, size)
     return x * q.ch - (y - NAPE) * q.sh, NAPE + (y - NAPE) * q.ch + x * q.sh
 
-# %% ../../nbs/02c_frame.ipynb #c06eeaed
-def from_image(p: SimpleNamespace, q: SimpleNamespace, size: int, steps: int = 3) -> tuple[Tensor, Tensor]:
-    "Head coordinates u, v (N×size×size, head units) of every pixel centre: the inverse of `to_image`, parallax solved by fixed-point steps"
-    x, y = plane(q, size)
-    return _behind_nose(p, q, x, y, *_bare(p, q, x, y, steps), steps)
-
+# %% ../../nbs/02c_frame.ipynb #4c765ce6
 def _unbend(p: SimpleNamespace, angle: Tensor) -> Tensor:
     "The inverse of `around`"
     wide, edge = WRAP * p.face_width, math.asin(BENT)
@@ -115,7 +113,7 @@ def _unbend(p: SimpleNamespace, angle: Tensor) -> Tensor:
     return wide * (inner.sin() + (angle - inner) * (1 - BENT ** 2) ** 0.5)
 
 def _bare(p: SimpleNamespace, q: SimpleNamespace, x: Tensor, y: Tensor, steps: int) -> tuple[Tensor, Tensor, Tensor]:
-    "u and v of places x, y in the picture on a head without a nose, and how fast u grows with x"
+    "u, v and the angle of places x, y in the picture on a head without a nose"
     v = (y + 0.9 * DEEP * q.cy * q.sp) / q.cp
     for _ in range(max(2, steps - 1)):
         extra = profile(p, v)
@@ -125,6 +123,20 @@ def _bare(p: SimpleNamespace, q: SimpleNamespace, x: Tensor, y: Tensor, steps: i
         v = (y + ahead * q.sp) / q.cp
     return _unbend(p, angle), v, angle
 
+# %% ../../nbs/02c_frame.ipynb #ce8035db
+def _march(p: SimpleNamespace, q: SimpleNamespace, u: Tensor, v: Tensor, speed: Tensor, steps: int) -> Tensor:
+    "The steps of `_behind_nose` (speed: how fast u grows with x): at which height over the bare head the nose is met, 0 for nowhere"
+    speed, rise = q.sy * speed, q.cy * q.sp / q.cp
+    over, found = torch.full_like(u, -1.0), torch.zeros_like(u)
+    for k in range(steps + 1):
+        level = p.nose_height * (1 - k / steps)
+        gap = nose_depth(p, u - level * speed, v + level * rise) - level
+        share = gap / (gap - over).clamp(min=1e-6)
+        found = torch.where((gap >= 0) & (over < 0) & (found == 0), level + share * p.nose_height / steps, found)
+        over = torch.where(found > 0, over, gap)
+    return found
+
+# %% ../../nbs/02c_frame.ipynb #330f5d52
 def _behind_nose(p: SimpleNamespace, q: SimpleNamespace, x: Tensor, y: Tensor, u: Tensor, v: Tensor, angle: Tensor, steps: int) -> tuple[Tensor, Tensor]:
     """u, v of every pixel on a bare head -> on the head with its nose: each line of sight is followed from the front to where it first
     meets the nose, so that a turned nose hides the cheek behind it. Pixels that no nose can reach are left alone."""
@@ -138,20 +150,16 @@ def _behind_nose(p: SimpleNamespace, q: SimpleNamespace, x: Tensor, y: Tensor, u
     for _ in range(steps - 1):
         x_seen, y_seen = rotate(p, q, *moved)
         moved = moved[0] + (x[box] - x_seen) * speed * (found > 0), moved[1] + (y[box] - y_seen) / q.cp * (found > 0)
+    u, v = u.clone(), v.clone()                             # autograd still needs the bare ones
     for whole, part in zip((u, v), moved): whole[box] = part
     return u, v
 
-def _march(p: SimpleNamespace, q: SimpleNamespace, u: Tensor, v: Tensor, speed: Tensor, steps: int) -> Tensor:
-    "The steps of `_behind_nose` (speed: how fast u grows with x): at which height over the bare head the nose is met, 0 for nowhere"
-    speed, rise = q.sy * speed, q.cy * q.sp / q.cp
-    over, found = torch.full_like(u, -1.0), torch.zeros_like(u)
-    for k in range(steps + 1):
-        level = p.nose_height * (1 - k / steps)
-        gap = nose_depth(p, u - level * speed, v + level * rise) - level
-        share = gap / (gap - over).clamp(min=1e-6)
-        found = torch.where((gap >= 0) & (over < 0) & (found == 0), level + share * p.nose_height / steps, found)
-        over = torch.where(found > 0, over, gap)
-    return found
+# %% ../../nbs/02c_frame.ipynb #6beae86a
+def from_image(p: SimpleNamespace, q: SimpleNamespace, size: int, steps: int = 3) -> tuple[Tensor, Tensor]:
+    """Head coordinates u, v (N×size×size, head units) of every pixel centre, the inverse of `to_image`: exact on the head without its nose,
+    and on the nose where each line of sight first meets it. steps: of the small corrections, at least 2."""
+    x, y = plane(q, size)
+    return _behind_nose(p, q, x, y, *_bare(p, q, x, y, steps), steps)
 
 # %% ../../nbs/02c_frame.ipynb #2b3b9fbf
 JAW = (0.0, 0.22, 0.42, 0.60, 0.75, 0.86, 0.94, 0.985)     # heights of a side's jaw points, from the eye line (0) to the chin (1)

@@ -162,17 +162,20 @@ def around(p: SimpleNamespace, u: Tensor) -> Tensor:
     bend = (t - BENT) / (1 - BENT ** 2) ** 0.5
     return torch.sign(u) * (t.clamp(max=BENT).asin() + bend.clamp(min=0))
 
+# %% ../../nbs/02b_geometry.ipynb #b6fc9af0
 def nose_depth(p: SimpleNamespace, u: Tensor, v: Tensor) -> Tensor:
     "How far the nose stands out from the face at u, v, in head units"
     s = (v - p.eye_y) / p.nose_length
     wide = torch.lerp(1.5 * p.bridge_width, 1.25 * p.nose_width, smooth((s - 0.1) / 0.8))
     return p.nose_height * (0.22 + 0.78 * s.clamp(0, 1)) * smooth((s + 0.25) / 0.4) * smooth((1.16 - s) / 0.30) * ridge(u, wide)
 
+# %% ../../nbs/02b_geometry.ipynb #230c9cfc
 def profile(p: SimpleNamespace, v: Tensor) -> Tensor:
     "How far the midline without the nose stands out from an upright line at height v, in head units: forehead and chin recede"
     down = (v - 0.1).clamp(min=0)
     return -0.30 * (0.1 - v).clamp(min=0) ** 2 - 0.10 * down ** 2
 
+# %% ../../nbs/02b_geometry.ipynb #db071aa4
 def depth(p: SimpleNamespace, u: Tensor, v: Tensor) -> Tensor:
     "How far the face stands out towards the viewer at u, v, in head units, from the axis of the head: a rounded head, and a nose on it"
     return DEEP * around(p, u).clamp(-1.6, 1.6).cos() + profile(p, v) + nose_depth(p, u, v)
