@@ -15,6 +15,7 @@ import sys
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -25,6 +26,7 @@ from .action_units import AUS, EMOTIONS, N_AUS, RIVALS, apply_relative, au_index
 from .data import split_seed
 from .device import pick_device
 from .faces import VERSION, Identity, groups, render, sample_identities
+from .faces.nuisance import nuisances
 from .metrics import Edit, cycle, edit_alignment, edit_error, leak, summarize, zero_edit
 
 # %% ../nbs/07b_bench.ipynb #4212638a
@@ -84,9 +86,9 @@ def make_cases(limit: int = 1000) -> Cases:
     share = round(limit * KINDS["transfer"] / total)  # of transfers, and of singles; emotions take the rest
     return cases[[*range(share), *range(400, 400 + share), *range(800, 800 + limit - 2 * share)]]
 
-def bench_name(size: int) -> str:
-    "Name of the benchmark: the renderer's version and the picture size, since both decide the numbers."
-    return f"bench-{VERSION}-{size}"
+def bench_name(size: int, spoilt: bool = False) -> str:
+    "Name of the benchmark: the renderer's version and the picture size, since both decide the numbers; -n with nuisances (lesson 02o)."
+    return f"bench-{VERSION}-{size}{'-n' if spoilt else ''}"
 
 # %% ../nbs/07b_bench.ipynb #8aa7b972
 COPY, TRUE = "copy", "true counterfactual"
@@ -95,9 +97,13 @@ def copy(images: Tensor, source: Tensor, rel: Tensor) -> Tensor:
     "The editor that does nothing: edit error 1, alignment 0."
     return images
 
-def _truth(people: Identity, size: int) -> Edit:
-    "The editor that knows who is in the picture and renders the answer."
-    return lambda images, source, rel: render(people, apply_relative(source, rel)[0], size=size).image
+def _truth(people: Identity, size: int, spoil: Callable[[Tensor], Tensor]) -> Edit:
+    "The editor that knows who is in the picture, and how the picture was spoilt, and renders the answer."
+    return lambda images, source, rel: spoil(render(people, apply_relative(source, rel)[0], size=size).image)
+
+def _spoil(images: Tensor, start: int) -> Tensor:
+    "Nuisances of the cases from number `start` on: the same for a case whatever the batches"
+    return torch.cat([nuisances(image[None], split_seed("test", 6) + start + k) for k, image in enumerate(images)])
 
 # %% ../nbs/07b_bench.ipynb #ac23e680
 METRICS = {"edit error": "lower", "edit alignment": "higher", "leak": "lower", "zero edit": "higher", "cycle": "higher"}
@@ -121,35 +127,36 @@ def _summaries(values: dict[str, Tensor], labels: list[str]) -> dict[str, dict]:
         out[label] = {"cases": len(rows), "metrics": {name: summarize(v[rows]) for name, v in values.items()}}
     return out
 
-def _report(name: str, cases: Cases, size: int, values: dict[str, Tensor], seconds: float) -> dict:
-    return {"benchmark": bench_name(size), "edit": name, "cases": len(cases), "ms_per_face": 1000 * seconds / len(cases),
+def _report(name: str, cases: Cases, benchmark: str, values: dict[str, Tensor], seconds: float) -> dict:
+    return {"benchmark": benchmark, "edit": name, "cases": len(cases), "ms_per_face": 1000 * seconds / len(cases),
             "metrics": {metric: summarize(v) for metric, v in values.items()},
             "by_kind": _summaries(values, list(cases.kinds)), "by_ask": _summaries(values, list(cases.asks)),
             "by_group": {group: _summaries(values, names) for group, names in groups(cases.people).items()}}
 
 # %% ../nbs/07b_bench.ipynb #8da84c15
 def run_all(edits: dict[str, Edit], size: int = 64, limit: int = 1000, batch_size: int = 32,
-            device: str | torch.device | None = None, references: bool = True, progress: bool = False) -> list[dict]:
+            device: str | torch.device | None = None, references: bool = True, progress: bool = False, spoilt: bool = False) -> list[dict]:
     """Run editors, by name, through the benchmark; *copy* and *true counterfactual* come first unless references=False.
 
     edit(images N×3×H×W in [-1, 1], source AUs N×17×2, relative AUs N×17×2) -> images. size: 32 to 256 pixels.
-    Returns one JSON-ready report per editor. Raises `ValueError` naming editor and cases when an output is not usable."""
+    spoilt: input and answer have the same nuisances, as from a worse camera (`faces.nuisance`). Returns one JSON-ready report per editor. Raises `ValueError` naming editor and cases when an output is not usable."""
     device, cases = pick_device(device), make_cases(limit)
     edits = ({COPY: copy, TRUE: None} if references else {}) | edits
     found, seconds = {name: [] for name in edits}, dict.fromkeys(edits, 0.0)
-    for start in tqdm(range(0, len(cases), batch_size), desc=bench_name(size), disable=not progress):
+    for start in tqdm(range(0, len(cases), batch_size), desc=bench_name(size, spoilt), disable=not progress):
         batch = cases[start:start + batch_size]
         people, source, target = (part.to(device) for part in (batch.people, batch.source, batch.target))
+        spoil = partial(_spoil, start=start) if spoilt else (lambda images: images)
         with torch.no_grad():
-            x, goal = render(people, source, size=size).image, render(people, target, size=size).image
+            x, goal = (spoil(render(people, aus, size=size).image) for aus in (source, target))
             for name, edit in edits.items():
-                try: values, spent = _measure(edit or _truth(people, size), x, goal, source, target)
+                try: values, spent = _measure(edit or _truth(people, size, spoil), x, goal, source, target)
                 except ValueError as error:
                     raise ValueError(f"editor {name!r}, cases {start} to {start + len(batch) - 1}: {error}") from error
                 found[name].append(values)
                 seconds[name] += spent
     joined = {name: {m: torch.cat([part[m] for part in parts]) for m in METRICS} for name, parts in found.items()}
-    return [_report(name, cases, size, values, seconds[name]) for name, values in joined.items()]
+    return [_report(name, cases, bench_name(size, spoilt), values, seconds[name]) for name, values in joined.items()]
 
 def run(edit: Edit, size: int = 64, limit: int = 1000, name: str = "edit", **options) -> dict:
     "Report of one editor; see `run_all`. The reference rows are left out."
@@ -215,12 +222,13 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--references-only", action="store_true", help="only the rows copy and true counterfactual")
     parser.add_argument("--size", type=int, default=64, choices=(32, 64, 96, 128, 256), help="pixels (default 64)")
     parser.add_argument("--cases", type=int, default=100, help="1 to 1000 (default 100: a quick look)")
+    parser.add_argument("--nuisances", action="store_true", help="spoil inputs and answers alike: noise, blur, light, blocks")
     parser.add_argument("--device", help="cuda, mps or cpu (default: the best here)")
     parser.add_argument("--out", help="write the reports to this JSON file, and a table beside it")
     args = parser.parse_args(argv)
     try:
         edits = {} if args.references_only else {args.weights or "bundled weights": load_edit(args.weights)}
-        reports = run_all(edits, args.size, args.cases, device=args.device, progress=True)
+        reports = run_all(edits, args.size, args.cases, device=args.device, progress=True, spoilt=args.nuisances)
         if args.out: save_reports(reports, args.out)
     except (OSError, ValueError, ImportError) as error:
         print(f"expr-bench: {error}", file=sys.stderr)

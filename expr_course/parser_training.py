@@ -139,7 +139,7 @@ class ParserTraining(System):
     def __init__(self, settings: dict[str, Any], watch: dict[str, Any], weights: Tensor | None = None) -> None:
         super().__init__()
         self.s, self.watch = settings, watch
-        self.network = make_network(settings)
+        self.network = make_network(settings).to(memory_format=torch.channels_last)     # a quarter faster in bfloat16
         self.register_buffer("weights", weights, persistent=False)
 
     def optimizers(self) -> dict[str, torch.optim.Optimizer]:
@@ -155,7 +155,7 @@ class ParserTraining(System):
 
     def phases(self, batch: dict[str, Any], step: int) -> Iterator[tuple[str, dict[str, Tensor]]]:
         image, labels = augment(batch["image"], batch["labels"]) if self.s["shake"] else (batch["image"], batch["labels"])
-        out = self.network(image)
+        out = self.network(image.contiguous(memory_format=torch.channels_last))
         main, *auxiliary = [out] if isinstance(out, Tensor) else out
         losses = self.terms(main, labels)
         for scores in auxiliary:

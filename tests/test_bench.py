@@ -110,6 +110,24 @@ def test_batches_do_not_matter():
     for metric in METRICS: assert a[metric]["mean"] == pytest.approx(b[metric]["mean"], rel=1e-4)
 
 
+def test_nuisances_are_the_same_in_question_and_answer():
+    """The truth still scores perfectly, the copy as ever; the pictures differ from the clean ones, and batches do not matter."""
+    seen = {}
+    def keep(images, source, rel):
+        seen.setdefault("x", images.clone())
+        return images
+    reports = run_all({"keep": keep}, size=32, limit=6, batch_size=6, device="cpu", spoilt=True)
+    clean = dict(seen); seen.clear()
+    again = run_all({"keep": keep}, size=32, limit=6, batch_size=4, device="cpu", spoilt=True)
+    assert torch.equal(clean["x"][:4], seen["x"]), "the same case is spoilt alike in any batch"
+    seen.clear()
+    run_all({"keep": keep}, size=32, limit=6, batch_size=6, device="cpu")
+    assert not torch.equal(clean["x"], seen["x"])
+    copy_row, true_row = reports[:2]
+    assert copy_row["benchmark"] == bench_name(32, spoilt=True) == bench_name(32) + "-n" and again[0]["benchmark"] == copy_row["benchmark"]
+    assert copy_row["metrics"]["edit error"]["mean"] == 1 and true_row["metrics"]["edit error"]["mean"] == 0
+
+
 def test_what_an_editor_is_given():
     calls = []
     def edit(images, source, rel):
