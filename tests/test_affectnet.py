@@ -142,7 +142,7 @@ def test_damaged_folders(tmp_path, cases, kind):
     if kind == "2021": touched = lambda path: lambda source: name(source) in (name(path).split("_")[0], "x y" + name(path)) and not path.endswith("exp.npy")
     elif kind == "2017": touched = lambda path: lambda source: path.endswith(".csv") or name(source) == name(path)
     else: touched = lambda path: lambda source: name(source).removeprefix("x y") == name(path)
-    survives(root, make, rows(tmp_path / "sound"), tmp_path, cases(12, 250 if kind == "rafd" else 500), touched)
+    survives(root, make, rows(tmp_path / "sound"), tmp_path, cases(12, 500), touched)
 
 
 def test_the_commands(new, tmp_path, capsys):

@@ -134,7 +134,7 @@ def test_damaged_folders(tmp_path, cases, kind):
         for k in range(4): openface_csv(root / f"{k}.csv", AUS[k:k + 1], POINTS[k:k + 1], video=False)
         touched = lambda path: lambda source: path.endswith(".png") and source.startswith((f"openface/{path}", "openface/x y"))
     convert(OpenFace(root), tmp_path / "sound", size=16, progress=False)
-    survives(root, OpenFace, rows(tmp_path / "sound"), tmp_path, cases(12, 250), touched)
+    survives(root, OpenFace, rows(tmp_path / "sound"), tmp_path, cases(12, 500), touched)
 
 
 def test_the_command(tmp_path, capsys):
