@@ -34,11 +34,11 @@ from .pretrained import WEIGHTS, load_network, save_network
 
 # %% ../nbs/11b_relative_training.ipynb #a9d2a135
 MODEL = dict(n_aus=34, width=16, head="displacement", skips="msf")                                  # the generator
-JUDGE = dict(judge="matching", judge_width=16, judge_steps=1, warm=6000)                            # the judge; steps it learns alone
+JUDGE = dict(judge="matching", judge_width=16, judge_steps=1, warm=2000)                            # the judge; steps it learns alone
 TERMS = dict(adversarial=1.0, au=20.0, zero=0.0, cycle=10.0, smooth=2.0, paint=45.0, penalty=0.3)   # of the loss terms
 RATES = dict(rate=4e-4, judge_rate=3e-4, penalty_every=8, cycle_every=2, mix=0.3, edits=16)
-RUN = dict(steps=9000, batch_size=32, size=64, faces=16384, ema=0.999, precision="no", log_every=25, save_every=250, sample_every=500,
-           measure_every=250, cases=64, device="auto", start="", flat=0.85)
+RUN = dict(steps=6500, batch_size=32, size=64, faces=16384, ema=0.999, precision="no", log_every=25, save_every=250, sample_every=500,
+           measure_every=250, cases=64, device="auto", start="", flat=0.6)
 
 # %% ../nbs/11b_relative_training.ipynb #d47b7443
 def mirror_half(batch: dict[str, Any]) -> tuple[Tensor, Tensor]:
