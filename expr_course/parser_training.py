@@ -18,12 +18,13 @@ from torch import Tensor, nn
 
 # %% ../nbs/13d_parser_training.ipynb #ba3be5c6
 from .action_units import au_index
+from .augment import mirror_table
 from .callbacks import look
 from .checkpoint import standard_callbacks
 from .data import CachedFaces, DrawnFaces, draw_faces, expressions, face_numbers, mix_seed
 from .device import pick_device
 from .faces import VERSION
-from .labels import check_labels, mirror_table
+from .labels import check_labels
 from .learner import Learner, Schedule, System, warmup
 from .parsing import class_weights, cross_entropy, dice_loss, hard_examples
 from .plots import color_labels

@@ -1,6 +1,6 @@
 """A lesson, and a module it exports, uses only what this lesson or an earlier one made: the course can be read in order.
 
-The cells of 02a may show a finished face, which 02m makes; what 02a exports may not use it."""
+The cells of 02a may show a finished face, which 02n makes; what 02a exports may not use it."""
 import ast
 
 import pytest

@@ -5,7 +5,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from expr_course.faces import LABELS
-from expr_course.labels import IGNORE, mirror_table
+from expr_course.augment import mirror_table
+from expr_course.labels import IGNORE
 from expr_course.scores import ParsingMeter, boundaries, boundary_counts, boundary_f, confusion, iou, merge, parsing_scores, pixel_accuracy, score_table
 
 

@@ -6,9 +6,10 @@ import pytest
 import torch
 from PIL import Image
 
+from expr_course.augment import mirror_labels
 from expr_course.data import draw_faces, face_numbers
 from expr_course.label_maps import to_order
-from expr_course.labels import IGNORE, mirror_labels
+from expr_course.labels import IGNORE
 from expr_course.pretrained import load_network, save_network
 from expr_course.recipe import load_recipe
 from expr_course.thermometer import QuickUNet, framed_pair, main, pair_files, photographs, score_photographs

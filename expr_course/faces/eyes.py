@@ -5,13 +5,13 @@
 # %% auto #0
 __all__ = ['eye_white', 'iris', 'made_up', 'lid_fold', 'lids', 'eyes', 'brow_color', 'brow_hairs', 'brows']
 
-# %% ../../nbs/02i_eyes.ipynb #4728b80d
+# %% ../../nbs/02i_eyes.ipynb #83c59582
 from types import SimpleNamespace
 
 import torch
 from torch import Tensor
 
-from .geometry import brow_curve, bump, eye_curves, ridge, smooth, window
+from .geometry import brow_curve, eye_curves, ridge, smooth, window
 from .hair import SHORT, noise
 from .painter import L_BROW, L_EYE, R_BROW, R_EYE, Canvas, hsv, inside, iris_color, rgb
 from .scene import Scene, within

@@ -29,10 +29,12 @@ def slopes(height: Tensor, scale: Tensor | float) -> tuple[Tensor, Tensor]:
     steep = height.shape[-1] / 4 / scale
     return (gx * steep).clamp(-STEEP, STEEP), (gy * steep).clamp(-STEEP, STEEP)
 
+# %% ../../nbs/02d_relief.ipynb #b504f71b
 def lamp(p: SimpleNamespace) -> tuple[Tensor, Tensor]:
     "Direction to the main lamp as slopes (x to the picture's right, y down; the third part is 1): above the eyes, more or less to one side"
     return 0.95 * p.light_x * p.light_x.abs() ** 0.5, 0.36 * p.light_y - 0.30
 
+# %% ../../nbs/02d_relief.ipynb #09162b44
 def shade(p: SimpleNamespace, height: Tensor, scale: Tensor | float, open_: Tensor | float = 1.0, lit: Tensor | float = 1.0) -> tuple[Tensor, Tensor]:
     """(light, shine) on a surface of the given height towards the viewer, N×H×W in head units: about 0.1 to 1.4, and a highlight from 0 up.
 
@@ -52,6 +54,7 @@ def shade(p: SimpleNamespace, height: Tensor, scale: Tensor | float, open_: Tens
     mirror = ((1 - (gx * x + gy * y) / 2) * halfway * up).clamp(min=1e-3)
     return light, (mirror ** 10 * 0.25 + mirror ** 36 * 0.75) * lit
 
+# %% ../../nbs/02d_relief.ipynb #f0466089
 def cast_shadow(p: SimpleNamespace, height: Tensor, scale: Tensor) -> Tensor:
     """How much of the main lamp reaches each place of a surface, N×H×W in [0, 1]: whatever stands between casts a soft shadow.
 
@@ -82,6 +85,7 @@ def sockets(p: SimpleNamespace, U: Tensor, v: Tensor) -> Tensor:
     deep = -0.075 * bump(U, v, p.eye_x - 0.03, p.eye_y - 0.015, 0.20, 0.115) - 0.045 * bump(U, v, 0.14, p.eye_y - 0.02, 0.085, 0.10)
     return deep + 0.050 * bump(U, v, p.eye_x, p.eye_y, 0.115, 0.080)
 
+# %% ../../nbs/02d_relief.ipynb #c6c43660
 def brow_bulges(p: SimpleNamespace, a: AUMaps, U: Tensor, v: Tensor) -> Tensor:
     "Height of brow ridges and of the pad that AU04 knits between them, N×H×W in head units"
     brow_y = p.eye_y - p.brow_gap - 0.02

@@ -37,6 +37,7 @@ class Box(NamedTuple):
     worn: Callable | None = None
     body: bool = False
 
+# %% ../../nbs/02f_scene.ipynb #d5ce95da
 WHOLE = Box(lambda p: (-9, 9, 9))
 BOXES = dict(
     forehead_furrows=Box(lambda p: (p.eye_y - p.brow_gap - 0.38, p.eye_y + 0.02, 0.60)),
@@ -50,6 +51,7 @@ BOXES = dict(
     face=Box(lambda p: (p.skull_top - 0.03, p.chin_y + 0.13, p.face_width + 0.02)),
 )
 
+# %% ../../nbs/02f_scene.ipynb #c8b09d91
 def within(limits: Callable, worn: Callable | None = None, body: bool = False) -> Callable:
     "Decorator: `draw.box` says where on the head, and on whom, a function may draw (see `scene.Box`)"
     def remember(draw: Callable) -> Callable:
@@ -162,6 +164,7 @@ def form(s: Scene) -> Tensor:
         ahead[s.boxes[name]] += draw(part.p, getattr(part, across), part.v)
     return q.cp * (q.cy * ahead - q.sy * WRAP * p.face_width * angle.sin()) + q.sp * s.v
 
+# %% ../../nbs/02f_scene.ipynb #ff8e8b57
 def openness(s: Scene) -> Tensor:
     "How much of the light from everywhere reaches each place of the face, N×H×W: less in sockets, beside and below the nose, under the lip"
     p, U, v = s.p, s.U, s.v
@@ -170,6 +173,7 @@ def openness(s: Scene) -> Tensor:
     nose = 0.30 * bump(U, v, 1.10 * p.nose_width, tip - 0.05, 0.09, 0.09) + 0.20 * bump(U, v, 0.0, tip + 0.035, 1.1 * p.nose_width, 0.055)
     return 1 - eye - nose - 0.25 * bump(U, s.sv, 0.0, p.mouth_y + p.lower_lip + 0.045, 0.20, 0.055)
 
+# %% ../../nbs/02f_scene.ipynb #899eeb00
 def light_scene(s: Scene) -> None:
     "Add to the scene: mouth (six curves), outline (negative on the head), face (its coverage), furrow, light and shine, each N×H×W"
     p = s.p
@@ -178,7 +182,7 @@ def light_scene(s: Scene) -> None:
     s.furrow = find_furrows(s)
     height = form(s)
     lit = cast_shadow(p, height, s.scale)
-    q = s.part("bulges")
+    q, height = s.part("bulges"), height.clone()            # autograd still needs the form alone
     height[s.boxes["bulges"]] += (q.frame.cp * q.frame.cy) * bulges(q.p, q.a, q.U, q.sv, q.mouth)
     light, s.shine = shade(p, height - 0.022 * s.furrow, s.scale, 1 - s.local("shut", lambda q: 1 - openness(q)), lit)
     s.light = light * p.exposure
@@ -187,8 +191,8 @@ def light_scene(s: Scene) -> None:
 def make_scene(people: Identity, aus: Tensor, size: int, boxes: dict[str, Box] | None = None) -> Scene:
     """Everything that the layers of a face need. people: N; aus: N×17×2 in [0, 1]; boxes: of the layers, beside `BOXES`.
 
-    Attributes: p, a, frame, u, v, U (= |u|), sv (height of the neutral skin), y, px, scale, boxes, texture (skin, hair, back, glow),
-    skin and hair (colours N×3×1×1), hair_width, hair_light (N×1×H×W), and what `light_scene` adds."""
+    Attributes: p, a, frame, u, v, U (= |u|), sv (height of the neutral skin), x, y (the picture's own), px, scale, boxes, body (u, v, U of neck
+    and shoulders), plane (x, y of 02c), texture (see `all_textures`), skin and hair (colours N×3×1×1), and what `light_scene` adds."""
     p, frame = params(people), frame_of(params(people))
     u, v = from_image(p, frame, size)
     x, y = pixel_grid(size, u)
@@ -202,7 +206,5 @@ def make_scene(people: Identity, aus: Tensor, size: int, boxes: dict[str, Box] |
     s.sv = torch.lerp(v, jaw_skin(p, s.a, v), smooth((0.90 - s.U) / 0.12) * smooth((1.34 - v) / 0.10))
     s.texture = all_textures(people, u, s.sv, x, y)
     s.skin, s.hair = skin_color(p), hair_color(p)
-    s.hair_width = p.face_width + 0.05 + p.hair_volume
     light_scene(s)
-    s.hair_light = ((0.85 + 0.55 * s.texture.hair - 0.25 * (s.U - 0.3)) * (0.75 + 0.35 * s.light.clamp(max=1.2)))[:, None]
     return s
