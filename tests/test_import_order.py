@@ -39,7 +39,7 @@ def test_only_earlier_lessons(path):
     owned, used, shown = owners(), set(), set()
     for module in modules_of(path):
         tree = ast.parse(module_file(module).read_text(encoding="utf-8"))
-        inside = module.split(".") if module_file(module).name == "__init__.py" else module.split(".")[:-1]
+        inside = module.removesuffix(".__init__").split(".") if module_file(module).name == "__init__.py" else module.split(".")[:-1]
         used |= set(package_imports(tree, tuple(inside)))
     if not path.name.startswith("00"):  # the tour shows everything
         shown = {name for cell in code_cells(read(path)) for name in package_imports(parse(cell.source))}
