@@ -387,6 +387,7 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                      'expr_course.editing._named': ('editing.html#_named', 'expr_course/editing.py'),
                                      'expr_course.editing._number': ('editing.html#_number', 'expr_course/editing.py'),
                                      'expr_course.editing._untouched': ('editing.html#_untouched', 'expr_course/editing.py'),
+                                     'expr_course.editing.bundled_parser': ('editing.html#bundled_parser', 'expr_course/editing.py'),
                                      'expr_course.editing.edit_faces': ('editing.html#edit_faces', 'expr_course/editing.py'),
                                      'expr_course.editing.requested': ('editing.html#requested', 'expr_course/editing.py'),
                                      'expr_course.editing.shrink': ('editing.html#shrink', 'expr_course/editing.py'),

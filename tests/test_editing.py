@@ -17,7 +17,7 @@ from expr_course import __version__
 from expr_course.action_units import AUS, EMOTIONS, emotion_vector
 from expr_course.edit_cli import main
 from expr_course.editing import ExpressionEditor, edit_faces, requested, shrink, square
-from expr_course.faces import VERSION
+from expr_course.faces import VERSION, render, sample_identities
 from expr_course.msf import MSFUNet
 from expr_course.unet import ConditionalUNet
 from expr_course.pretrained import save_network
@@ -265,10 +265,19 @@ def test_an_estimator_is_subtracted():
 
 
 def test_parse(editor):
-    with pytest.raises(ValueError, match="no parser.*parser="): editor.parse(smooth())
     parser = torch.nn.Conv2d(3, 19, 1)
     labels = ExpressionEditor(network(), parser, size=32, device="cpu").parse(image((40, 30)))
     assert labels.shape == (40, 30) and labels.dtype == torch.long
+
+
+def test_the_bundled_parser_names_a_drawn_face(editor, monkeypatch, tmp_path):
+    from expr_course import editing
+    people = render(sample_identities(4, seed=11), torch.zeros(4, 17, 2), size=96)
+    fresh = ExpressionEditor(network(), size=32, device="cpu")
+    agree = [(fresh.parse(x) == y).float().mean() for x, y in zip(people.image, people.labels)]
+    assert min(agree) > 0.85 and fresh.parser is not None, "kept once it was loaded"
+    monkeypatch.setattr(editing, "WEIGHTS", tmp_path)
+    with pytest.raises(FileNotFoundError, match="parser.safetensors"): ExpressionEditor(network(), size=32, device="cpu").parse(people.image[0])
 
 
 def test_a_generator_must_have_parts():
