@@ -139,7 +139,9 @@ def run_all(edits: dict[str, Edit], size: int = 64, limit: int = 1000, batch_siz
     """Run editors, by name, through the benchmark; *copy* and *true counterfactual* come first unless references=False.
 
     edit(images N×3×H×W in [-1, 1], source AUs N×17×2, relative AUs N×17×2) -> images. size: 32 to 256 pixels.
-    spoilt: input and answer have the same nuisances, as from a worse camera (`faces.nuisance`). Returns one JSON-ready report per editor. Raises `ValueError` naming editor and cases when an output is not usable."""
+    spoilt: input and answer have the same nuisances, as from a worse camera (`faces.nuisance`).
+
+    Returns one JSON-ready report per editor. Raises `ValueError` naming editor and cases when an output is not usable."""
     device, cases = pick_device(device), make_cases(limit)
     edits = ({COPY: copy, TRUE: None} if references else {}) | edits
     found, seconds = {name: [] for name in edits}, dict.fromkeys(edits, 0.0)

@@ -14,10 +14,10 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from .explorer import WidgetTool, lab, to_png
+from .explorer import WidgetTool, lab
 from .faces import LABELS
 from .images import open_image
-from .plots import PALETTE, color_labels, show_images
+from .plots import PALETTE, color_labels, show_images, to_png
 
 # %% ../nbs/14c_using_a_parser.ipynb #c9330fd8
 def overlay(image: Tensor, labels: Tensor, shown: tuple[str, ...] = LABELS, opacity: float = 0.5) -> Tensor:

@@ -18,7 +18,7 @@ from torch import Tensor, nn
 
 # %% ../nbs/13d_parser_training.ipynb #ba3be5c6
 from .action_units import au_index
-from .augment import mirror_table
+from .augment import mirror_faces, mirror_table
 from .callbacks import look
 from .checkpoint import standard_callbacks
 from .data import CachedFaces, DrawnFaces, draw_faces, expressions, face_numbers, mix_seed
@@ -83,11 +83,18 @@ def occlude(image: Tensor, labels: Tensor, share: float = 0.3) -> tuple[Tensor, 
 
 # %% ../nbs/13d_parser_training.ipynb #4a3e88d7
 @torch.no_grad()
-def augment(image: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
-    "Everything at once: pictures N×3×H×W in [-1, 1] and labels N×H×W -> the same kinds, moved, hidden, lit and photographed anew"
-    image, labels = move_faces(image, labels)
-    x, labels = occlude(image / 2 + 0.5, labels)
-    return shake_camera(shake_light(x)).clamp(0, 1) * 2 - 1, labels
+def augment(image: Tensor, labels: Tensor, share: float = 1.0) -> tuple[Tensor, Tensor]:
+    """Everything at once: pictures N×3×H×W in [-1, 1] and labels N×H×W -> the same kinds, moved, hidden, lit and photographed anew.
+
+    share: of the pictures, chosen at random. The others stay as drawn; half of them are mirrored, left and right exchanged."""
+    chosen = uniform(0, 1, image).flatten() < share
+    mirrored = mirror_faces({"image": image, "labels": labels}, ~chosen & (uniform(0, 1, image).flatten() < 0.5))
+    image, labels = mirrored["image"].clone(), mirrored["labels"].clone()
+    if chosen.any():
+        x, where = move_faces(image[chosen], labels[chosen])
+        x, labels[chosen] = occlude(x / 2 + 0.5, where)
+        image[chosen] = shake_camera(shake_light(x)).clamp(0, 1) * 2 - 1
+    return image, labels
 
 # %% ../nbs/13d_parser_training.ipynb #d20f9130
 def camera_smiles(aus: Tensor, share: float, seed: int) -> Tensor:
@@ -125,7 +132,7 @@ def poly(power: float = 0.9) -> Schedule:
 # %% ../nbs/13d_parser_training.ipynb #320a449e
 NETWORK = dict(net="ParsingUNet", width=16, stride=8)                 # stride: of BiSeNet's output
 TERMS = dict(entropy=1.0, dice=1.0, hard=0.0, balance=0.25, aux=0.4)  # weights of the terms; power of the class weights; share of the auxiliary heads
-RUN = dict(steps=4000, batch_size=16, size=128, faces=8192, rate=2e-3, decay=1e-3, ema=0.998, precision="no", shake=True, smiles=0.45, log_every=25, save_every=250,
+RUN = dict(steps=4000, batch_size=16, size=128, faces=8192, rate=2e-3, decay=1e-3, ema=0.998, precision="no", shake=1.0, smiles=0.45, log_every=25, save_every=250,
            sample_every=500, measure_every=250, cases=64, tests=256, device="auto")
 
 def make_network(s: dict[str, Any]) -> nn.Module:
@@ -155,7 +162,7 @@ class ParserTraining(System):
         return {name: self.s[name] * part() for name, part in parts.items() if self.s[name]}
 
     def phases(self, batch: dict[str, Any], step: int) -> Iterator[tuple[str, dict[str, Tensor]]]:
-        image, labels = augment(batch["image"], batch["labels"]) if self.s["shake"] else (batch["image"], batch["labels"])
+        image, labels = augment(batch["image"], batch["labels"], self.s["shake"]) if self.s["shake"] else (batch["image"], batch["labels"])
         out = self.network(image.contiguous(memory_format=torch.channels_last))
         main, *auxiliary = [out] if isinstance(out, Tensor) else out
         losses = self.terms(main, labels)

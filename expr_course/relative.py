@@ -38,7 +38,7 @@ JUDGE = dict(judge="matching", judge_width=16, judge_steps=1, warm=2000)        
 TERMS = dict(adversarial=1.0, au=20.0, zero=0.0, cycle=10.0, smooth=2.0, paint=45.0, penalty=0.3)   # of the loss terms
 RATES = dict(rate=4e-4, judge_rate=3e-4, penalty_every=8, cycle_every=2, mix=0.3, edits=16)
 RUN = dict(steps=6500, batch_size=32, size=64, faces=16384, ema=0.999, precision="no", log_every=25, save_every=250, sample_every=500,
-           measure_every=250, cases=64, device="auto", start="", flat=0.6)
+           measure_every=250, cases=64, device="auto", start="")
 
 # %% ../nbs/11b_relative_training.ipynb #d47b7443
 def mirror_half(batch: dict[str, Any]) -> tuple[Tensor, Tensor]:
@@ -175,7 +175,7 @@ def prepare(settings: dict[str, Any], task: str) -> tuple[dict[str, Any], dict[s
 
 def fit(system: System, source: Any, s: dict[str, Any], callbacks: list, out: Path, resume: bool) -> dict[str, Any]:
     "Run the learner, then store the averaged generator as the run's weights"
-    learner = Learner(system, source, s["steps"], callbacks, schedule=make_schedule("linear", start=s["flat"]), clip=10.0, ema=s["ema"],
+    learner = Learner(system, source, s["steps"], callbacks, schedule=make_schedule("linear", start=0.6), clip=10.0, ema=s["ema"],
                       out=out, precision=s["precision"], device=s["device"])
     learner.fit(resume)
     with look(learner) as done: save_network(out / "generator.safetensors", done.generator, size=s["size"])

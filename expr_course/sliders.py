@@ -19,11 +19,11 @@ from torch import Tensor
 from .action_units import (AU_INFO, AUS, EMOTIONS, MAX_INTENSITY, N_AUS, REGIONS, apply_relative, au_dict, emotion_vector, relative, sample_aus)
 from .data import split_seed
 from .editing import ExpressionEditor, shrink, square
-from .explorer import WidgetTool, lab, to_png
+from .explorer import WidgetTool, lab
 from .faces import Identity, render, sample_identities
 from .images import open_image
 from .metrics import edit_alignment
-from .plots import difference, show_images
+from .plots import difference, show_images, to_png
 
 # %% ../nbs/11d_sliders.ipynb #c2ee5a0e
 class Subject(NamedTuple):

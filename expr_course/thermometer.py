@@ -7,7 +7,6 @@ __all__ = ['ASKED', 'WEIGHTS19', 'framed_pair', 'pair_files', 'photographs', 'Qu
 
 # %% ../nbs/14b_photographs.ipynb #f4112228
 import argparse, json, sys
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 

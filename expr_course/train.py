@@ -94,7 +94,7 @@ def make_card(settings: dict[str, Any], out: Path, extra: dict[str, Any]) -> dic
     "What a reader of the weights must know: how, from what, where, how long, how good. Time is added up over resumptions."
     last = read_json(checkpoints_in(out / "checkpoints")[-1] / "state.json")
     metrics = read_metrics(out / "metrics.jsonl")[-1]
-    return dict(recipe=settings, commit=commit(), seed=settings["seed"], steps=last["step"], seconds=round(last["seconds"], 1),
+    return dict(recipe=settings, commit=commit(), seed=settings["seed"], steps=last["step"], seconds=round(last["seconds"], 3),
                 device=device_name(last["device"]), processes=len(last["processes"]), finished=datetime.now(timezone.utc).isoformat(timespec="seconds"),
                 versions={"expr_course": expr_course.__version__, "torch": torch.__version__, "python": platform.python_version()},
                 metrics={k: v for k, v in metrics.items() if k not in ("step", "seconds")}) | extra

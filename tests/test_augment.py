@@ -62,14 +62,14 @@ def test_only_the_chosen_are_mirrored_and_nothing_else_changes(which):
 
 
 def eye_gaps(batch):
-    """N×2: centre of the left and the right eye's label against the centre of its landmarks, in pixels; and N×2 bool: is the eye seen whole?"""
+    """N×2: centre of the left and the right eye's label against the centre of its landmarks, in pixels; and N×2 bool: is enough of the eye seen that a few pixels, rounded differently, do not move its centre?"""
     line, gaps, seen = torch.arange(batch["labels"].shape[-1], dtype=torch.float32), [], []
     for number, points in ((4, slice(42, 48)), (5, slice(36, 42))):
         where = (batch["labels"] == number).float()
         area = where.sum((1, 2))
         centre = torch.stack([(where.sum(1) * line).sum(1), (where.sum(2) * line).sum(1)], 1) / area.clamp(min=1)[:, None]
         gaps.append((centre - batch["landmarks"][:, points].mean(1)).norm(dim=1))
-        seen.append((area > 12) & ((batch["landmarks"][:, points] - 47.5).abs().amax((1, 2)) < 40))
+        seen.append((area > 18) & ((batch["landmarks"][:, points] - 47.5).abs().amax((1, 2)) < 40))
     return torch.stack(gaps, 1), torch.stack(seen, 1)
 
 

@@ -264,13 +264,13 @@ def test_an_estimator_is_subtracted():
     ExpressionEditor(network(17), estimator=Reader(), size=32, device="cpu").edit(smooth(), emotion="fear")  # a reading with sides, a network without
 
 
-def test_parse(editor):
+def test_parse():
     parser = torch.nn.Conv2d(3, 19, 1)
     labels = ExpressionEditor(network(), parser, size=32, device="cpu").parse(image((40, 30)))
     assert labels.shape == (40, 30) and labels.dtype == torch.long
 
 
-def test_the_bundled_parser_names_a_drawn_face(editor, monkeypatch, tmp_path):
+def test_the_bundled_parser_names_a_drawn_face(monkeypatch, tmp_path):
     from expr_course import editing
     people = render(sample_identities(4, seed=11), torch.zeros(4, 17, 2), size=96)
     fresh = ExpressionEditor(network(), size=32, device="cpu")

@@ -9,9 +9,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
-from expr_course import explorer
 from expr_course.action_units import AU_INFO, AUS, au_index
-from expr_course.explorer import CHOICES, TITLES, FaceExplorer, State, at_rest, look, moved, show_views, to_png
+from expr_course import explorer
+from expr_course.explorer import CHOICES, TITLES, FaceExplorer, State, at_rest, look, moved, show_views
+from expr_course.plots import to_png
 
 ipywidgets = pytest.importorskip("ipywidgets")
 
@@ -215,8 +216,3 @@ def test_without_ipywidgets(monkeypatch):
     monkeypatch.setitem(sys.modules, "ipywidgets", None)
     with pytest.raises(ImportError, match=r"expr_course\[lab\]"):
         FaceExplorer(size=32)
-
-
-def test_short():
-    with open(explorer.__file__, encoding="utf-8") as file:
-        assert len(file.readlines()) < 180

@@ -162,6 +162,6 @@ def test_groups():
 
 
 def test_every_group_occurs():
-    found = groups(sample_identities(400, seed=8))
+    found = groups(sample_identities(300, seed=8))
     for kind, names in found.items():
         assert min(names.count(name) for name in set(names)) > 15, kind

@@ -9,7 +9,7 @@ from expr_course.faces import scene
 from expr_course.faces.geometry import params
 from expr_course.faces.identity import RANGES, Identity, mirror, replace, sample_identities
 from expr_course.faces.layers import LABELS, LAYER_BOXES, LAYERS, paint_layer, paint_layers
-from expr_course.faces.painter import (CLOTH, R_EYE, SKIN_TONES, Canvas, all_textures, along, blank, coverage, hair_color, hsv, inside, iris_color, lip_color,
+from expr_course.faces.painter import (CLOTH, R_EYE, SKIN_TONES, Canvas, all_textures, along, blank, coverage, hair_color, hsv, inside, iris_color,
                                        rgb, skin_color, texture)
 from expr_course.faces.scene import BOXES, WHOLE, make_scene
 
@@ -61,7 +61,7 @@ def test_along_meets_its_stops():
 def test_colours_of_people():
     p = params(sample_identities(500, seed=0))
     skin = skin_color(p)
-    for color in (skin, hair_color(p), iris_color(p), lip_color(p, skin)):
+    for color in (skin, hair_color(p), iris_color(p)):
         assert color.shape == (500, 3, 1, 1) and 0 <= color.min() and color.max() <= 1
     assert (skin[:, 0] > skin[:, 1]).all() and (skin[:, 1] > skin[:, 2]).all(), "no skin is green or blue"
     bright = skin.mean(1).flatten()

@@ -66,4 +66,4 @@ def test_size(path):
 
 
 def test_sizes_together():
-    assert sum(path.stat().st_size for path in notebooks()) <= 20 * MIB
+    assert sum(path.stat().st_size for path in notebooks()) <= 15 * MIB

@@ -101,7 +101,7 @@ def test_networks_come_from_the_list():
 
 
 def test_training_learns_and_leaves_everything(tmp_path):
-    card = run(settings(steps=60, shake=False, width=8, rate=5e-3, ema=0.9, log_every=20, measure_every=30, save_every=60), tmp_path / "run")
+    card = run(settings(steps=60, shake=0.0, width=8, rate=5e-3, ema=0.9, log_every=20, measure_every=30, save_every=60), tmp_path / "run")
     lines = read_metrics(tmp_path / "run" / "metrics.jsonl")
     assert lines[-1]["parser/entropy"] < 0.8 * lines[0]["parser/entropy"]
     assert {"val/miou19", "val/miou9", "val/miou7", "val/boundary", "val/accuracy"} <= set(lines[-1])

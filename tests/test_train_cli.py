@@ -49,7 +49,7 @@ def test_a_run_leaves_everything(recipe, capsys):
     assert sorted(p.name for p in out.iterdir()) == ["card.json", "checkpoints", "metrics.jsonl", "recipe.json", "samples"]
     card = json.loads((out / "card.json").read_text())
     assert card["steps"] == 20 and card["seed"] == 0 and card["data"] == "noise" and card["recipe"]["task"] == "toy" and card["device"].startswith("cpu")
-    assert 0 <= card["seconds"] < 600 and "d/real" in card["metrics"] and card["versions"].keys() == {"expr_course", "torch", "python"}
+    assert card["seconds"] > 0 and "d/real" in card["metrics"] and card["versions"].keys() == {"expr_course", "torch", "python"}
     assert "20 steps" in capsys.readouterr().out
 
 

@@ -9,7 +9,7 @@ __all__ = ['lip_tone', 'teeth', 'inner_mouth', 'lips', 'mouth_corners', 'mouth']
 import torch
 from torch import Tensor
 from .eyes import made_up
-from .geometry import bump, ridge, smooth, window
+from .geometry import bump, ridge, smooth
 from .painter import L_LIP, MOUTH, U_LIP, Canvas, hsv, inside, rgb
 from .relief import stripes
 from .scene import Scene, within

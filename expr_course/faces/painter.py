@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['SKIN_TONES', 'LABELS', 'SKIN', 'NOSE', 'EYE_G', 'L_EYE', 'R_EYE', 'L_BROW', 'R_BROW', 'L_EAR', 'R_EAR', 'MOUTH',
            'U_LIP', 'L_LIP', 'HAIR', 'HAT', 'EAR_R', 'NECK_L', 'NECK', 'CLOTH', 'coverage', 'inside', 'rgb', 'hsv',
-           'along', 'skin_color', 'hair_color', 'iris_color', 'lip_color', 'texture', 'all_textures', 'Canvas', 'blank']
+           'along', 'skin_color', 'hair_color', 'iris_color', 'texture', 'all_textures', 'Canvas', 'blank']
 
 # %% ../../nbs/02e_painter.ipynb #8c147612
 from dataclasses import dataclass
@@ -73,11 +73,6 @@ def iris_color(p: SimpleNamespace) -> Tensor:
     pale = hsv(0.60 - 0.28 * p.iris_hue, 0.40, 0.62 * torch.ones_like(brown))
     dark = hsv(0.06 + 0 * brown, 0.62, 0.32 - 0.12 * p.skin_tone)
     return torch.lerp(pale, dark, smooth(6 * (brown - 0.45))[:, None])
-
-def lip_color(p: SimpleNamespace, skin: Tensor) -> Tensor:
-    "N×3×1×1 in [0, 1]: the red of this skin (N×3×1×1), or lipstick"
-    bare, painted = skin * rgb(0.86, 0.62, 0.60, skin), rgb(0.62, 0.16, 0.18, skin)
-    return torch.lerp(bare, painted, (0.10 + 0.5 * p.lip_red ** 3)[:, None])
 
 # %% ../../nbs/02e_painter.ipynb #ebf14a31
 def texture(people: Identity, which: int, x: Tensor, y: Tensor) -> Tensor:
