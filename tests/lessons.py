@@ -199,7 +199,7 @@ def lighten(data):
             picture.convert("RGB").quantize(256, method=Image.Quantize.MEDIANCUT, dither=Image.Dither.FLOYDSTEINBERG).save(few, "PNG", optimize=True)
             if few.tell() < 0.8 * len(png):
                 forms["image/png"] = few.getvalue()
-        picture.convert("RGB").save(photo, "JPEG", quality=78, subsampling=0, optimize=True)
+        picture.convert("RGB").save(photo, "JPEG", quality=70, subsampling=0, optimize=True)
         if photo.tell() < 0.85 * len(forms["image/png"]):
             forms["image/jpeg"] = photo.getvalue()
     mime = min(forms, key=lambda mime: len(forms[mime]))

@@ -7,6 +7,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
+from expr_course.augment import mirror_faces
 from expr_course.callbacks import read_metrics
 from expr_course.data import DrawnFaces, draw_faces, face_numbers
 from expr_course.faces import LABELS
@@ -63,6 +64,25 @@ def test_augmented_is_valid(seed):
     torch.manual_seed(seed)
     again = augment(b["image"], b["labels"])
     assert torch.equal(x, again[0]) and torch.equal(y, again[1]), "the same random numbers, the same pictures"
+
+
+@given(st.integers(0, 10**6))
+def test_a_share_of_the_pictures_is_augmented_and_the_others_are_at_most_mirrored(seed):
+    b = draw_faces(face_numbers("train", 2, 0, 4), 32)
+    torch.manual_seed(seed)
+    x, y = augment(b["image"], b["labels"], share=0.0)
+    swapped = mirror_faces({"image": b["image"], "labels": b["labels"]})
+    for k in range(4):
+        as_drawn, mirrored = torch.equal(x[k], b["image"][k]), torch.equal(x[k], swapped["image"][k])
+        assert as_drawn or mirrored
+        assert torch.equal(y[k], (b if as_drawn else swapped)["labels"][k])
+
+
+def test_half_of_a_large_batch_is_augmented_and_the_source_stays():
+    image, labels = torch.zeros(400, 3, 8, 8), torch.zeros(400, 8, 8, dtype=torch.long)
+    torch.manual_seed(0)
+    x, _ = augment(image, labels, share=0.5)
+    assert 150 < (x != 0).flatten(1).any(1).sum() < 250 and not image.any(), "the batch that came in is not written to"
 
 
 def test_picture_and_labels_move_together(batch):
