@@ -12,7 +12,7 @@ from expr_course.label_maps import to_order
 from expr_course.labels import IGNORE
 from expr_course.pretrained import load_network, save_network
 from expr_course.recipe import load_recipe
-from expr_course.thermometer import QuickUNet, framed_pair, main, pair_files, photographs, score_photographs
+from expr_course.thermometer import QuickUNet, fine_tune, fine_tuning_curve, framed_pair, main, pair_files, photographs, score_photographs
 from expr_course.train import run
 from expr_course.plots import to_uint8
 
@@ -119,6 +119,28 @@ def test_the_measurement_and_the_command(tmp_path, folder, capsys):
     assert main([str(tmp_path / "none"), "--weights", str(tmp_path / "run")]) == 2 and "no folder images" in capsys.readouterr().err
     with pytest.raises(FileNotFoundError): run(s | {"photographs": "nowhere"}, tmp_path / "not")
     assert not (tmp_path / "not" / "checkpoints").exists(), "misspelt folders are found before the training"
+
+
+def test_fine_tuning_learns_and_leaves_the_parser_that_it_was_given(faces):
+    torch.manual_seed(0)
+    network, pairs = QuickUNet(4).eval(), {"image": faces["image"][:, :, ::3, ::3], "labels": faces["labels"][:, ::3, ::3]}
+    before = {k: v.clone() for k, v in network.state_dict().items()}
+    rows = fine_tuning_curve(network, pairs, pairs, [0, 12], steps=60, rate=1e-2)
+    assert [r["pairs"] for r in rows] == [0, 12] and rows[1]["scores"]["accuracy"] > rows[0]["scores"]["accuracy"] + 0.2
+    assert all(torch.equal(v, before[k]) for k, v in network.state_dict().items()) and rows[0]["scores"] == score_photographs(network, pairs)
+    again = [fine_tune(network, pairs, steps=2, seed=3).state_dict() for _ in range(2)]
+    assert all(torch.equal(v, again[1][k]) for k, v in again[0].items()), "the same seed, the same parser"
+    with pytest.raises(ValueError, match="only 12 are left"): fine_tuning_curve(network, pairs, pairs, [13])
+
+
+def test_the_command_fine_tunes_on_the_photographs_that_it_does_not_test(tmp_path, folder, capsys):
+    save_network(tmp_path / "parser.safetensors", QuickUNet(4), size=32)
+    asked = [str(folder), "--weights", str(tmp_path), "--first", "4", "--fine-tune", "0"]
+    assert main([*asked, "--json"]) == 0
+    curve = json.loads(capsys.readouterr().out)["curve"]
+    assert [e["pairs"] for e in curve] == [0] and curve[0]["scores"]["pictures"] == 8
+    assert main(asked) == 0 and "0 pairs" in capsys.readouterr().out
+    assert main([*asked[:3], "--fine-tune", "4"]) == 2 and "--first 100" in capsys.readouterr().err
 
 
 def test_without_photographs(tmp_path):
