@@ -22,7 +22,8 @@ from .faces import VERSION
 
 # %% ../nbs/11a_weights.ipynb #33e3af46
 BUILDERS = {"ConditionalUNet": "expr_course.unet:ConditionalUNet", "MSFUNet": "expr_course.msf:MSFUNet", "ParsingUNet": "expr_course.parsing:ParsingUNet",
-            "BiSeNet": "expr_course.bisenet:BiSeNet", "QuickUNet": "expr_course.thermometer:QuickUNet"}   # what a file may ask to build
+            "BiSeNet": "expr_course.bisenet:BiSeNet", "QuickUNet": "expr_course.thermometer:QuickUNet",
+            "AUEstimator": "expr_course.estimator:AUEstimator", "ExpressionHead": "expr_course.classifier:ExpressionHead"}   # what a file may ask to build
 
 def builder(name: str) -> type[nn.Module]:
     "The class of that name, from the list above and from nowhere else; its module is imported now. ValueError for another name."

@@ -164,3 +164,6 @@ def main(argv: list[str] | None = None) -> int:
     rows = {f"{e['pairs']} pairs": e["scores"] for e in curve} if args.fine_tune else {f"faces {about['faces']}": scores}
     print(score_table(rows) if not args.json else json.dumps({"curve": curve} if args.fine_tune else scores, indent=1))
     return 0
+
+# %% ../nbs/14b_photographs.ipynb #main0001
+if __name__ == "__main__" and "__file__" in globals(): sys.exit(main())

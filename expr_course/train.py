@@ -47,6 +47,8 @@ TASKS = {
     "oracle": "expr_course.relative:train_oracle",
     "parse": "expr_course.parser_training:train",
     "thermometer": "expr_course.thermometer:train",
+    "estimator": "expr_course.estimator:train",
+    "classifier": "expr_course.classifier:train",
 }
 
 def find_task(name: str) -> Callable[[dict[str, Any], Path, bool], dict[str, Any] | None]:

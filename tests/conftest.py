@@ -110,8 +110,8 @@ class Lab:
             if question.count():
                 question.first.click()
         if count:
-            page.wait_for_function("count => (%s).filter(text => /\\d/.test(text)).length >= count" % PROMPTS, arg=count, timeout=120_000)
-        page.locator(".jp-Notebook-ExecutionIndicator[data-status=idle]").first.wait_for(state="attached", timeout=120_000)
+            page.wait_for_function("count => (%s).filter(text => /\\d/.test(text)).length >= count" % PROMPTS, arg=count, timeout=240_000)
+        page.locator(".jp-Notebook-ExecutionIndicator[data-status=idle]").first.wait_for(state="attached", timeout=240_000)
 
 
 @pytest.fixture

@@ -1,5 +1,7 @@
 """Photographs into the frame, folders of strangers, the fixed measurement (lesson 14b). No photograph is needed: drawings stand in."""
 import json
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -117,6 +119,8 @@ def test_the_measurement_and_the_command(tmp_path, folder, capsys):
     assert json.loads(capsys.readouterr().out) == card["scores"]["photographs"]
     assert main([str(folder), "--weights", str(tmp_path / "run"), "--count", "3"]) == 0 and "mIoU 7" in capsys.readouterr().out
     assert main([str(tmp_path / "none"), "--weights", str(tmp_path / "run")]) == 2 and "no folder images" in capsys.readouterr().err
+    shell = subprocess.run([sys.executable, "-m", "expr_course.thermometer", str(folder), "--weights", str(tmp_path / "run"), "--json"], capture_output=True, text=True)
+    assert shell.returncode == 0 and json.loads(shell.stdout)["pictures"] == 12, "as lesson and help say it: python -m"
     with pytest.raises(FileNotFoundError): run(s | {"photographs": "nowhere"}, tmp_path / "not")
     assert not (tmp_path / "not" / "checkpoints").exists(), "misspelt folders are found before the training"
 

@@ -33,13 +33,21 @@ def handle(page, name):
     return knob
 
 
+def still(page, knob):
+    """Where the knob is, once it stays there: pictures that arrive push it down the page."""
+    box = None
+    while box != (box := knob.bounding_box()):
+        page.wait_for_timeout(200)
+    return box
+
+
 def readout(page, name):
     return float(page.locator(".widget-slider", has_text=name).locator(".widget-readout").first.inner_text().replace("−", "-"))
 
 
 def drag(page, name, pixels, steps=25):
     """Take the knob with the mouse and move it sideways."""
-    box = handle(page, name).bounding_box()
+    box = still(page, handle(page, name))
     x, y = box["x"] + box["width"] / 2, box["y"] + box["height"] / 2
     page.mouse.move(x, y)
     page.mouse.down()
