@@ -264,6 +264,24 @@ def test_an_estimator_is_subtracted():
     ExpressionEditor(network(17), estimator=Reader(), size=32, device="cpu").edit(smooth(), emotion="fear")  # a reading with sides, a network without
 
 
+def test_from_pretrained_brings_the_bundled_estimator_when_it_is_asked_for(monkeypatch, tmp_path):
+    from expr_course import editing
+    from expr_course.estimator import AUEstimator
+    monkeypatch.setattr(editing, "WEIGHTS", tmp_path)
+    save_network(tmp_path / editing.BUNDLED / "generator.safetensors", network(), size=32)
+    (tmp_path / editing.BUNDLED / "card.json").write_text("{}")
+    assert ExpressionEditor.from_pretrained(device="cpu").estimator is None, "no weights, no estimator: emotions are prototypes"
+    torch.manual_seed(0)
+    save_network(tmp_path / "estimator" / "estimator.safetensors", AUEstimator(8, 64, (1, 1), 4, 16))
+    editor = ExpressionEditor.from_pretrained(device="cpu")
+    assert editor._estimator is None, "nothing is loaded before it is needed"
+    with torch.no_grad(): known = editor.estimator(smooth()[None])[0]
+    with torch.no_grad(): assert torch.allclose(editor.wish(smooth(), emotion="fear"), emotion_vector("fear") - known, atol=1e-5), "read at the estimator's own size"
+    assert ExpressionEditor(network(), size=32, device="cpu").estimator is None
+    editor.estimator = None
+    assert torch.equal(editor.wish(smooth(), emotion="fear"), emotion_vector("fear"))
+
+
 def test_parse():
     parser = torch.nn.Conv2d(3, 19, 1)
     labels = ExpressionEditor(network(), parser, size=32, device="cpu").parse(image((40, 30)))
