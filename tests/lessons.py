@@ -17,7 +17,7 @@ import time
 from pathlib import Path
 
 import nbformat
-from PIL import Image
+from PIL import Image, ImageChops, ImageStat
 
 ROOT = Path(__file__).resolve().parent.parent
 NBS = ROOT / "nbs"
@@ -187,20 +187,23 @@ def clean(nb):
 
 
 def lighten(data):
-    """The outputs of one result with the lightest form of its picture: PNG as it came, with 256 colours, or JPEG where shading makes PNG heavy."""
+    """The outputs of one result with the lightest form of its picture: PNG as it came, with 96 colours (plots), or JPEG where shading makes PNG heavy."""
     kept = {mime: content for mime, content in data.items() if not mime.startswith("image/")}
     forms = {mime: base64.b64decode(data[mime]) for mime in ("image/png", "image/jpeg") if mime in data}
     if not forms:
         return data
     png = forms.get("image/png", b"")
-    if len(png) >= 20_000:
+    if len(png) >= 8_000:
         picture, few, photo = Image.open(io.BytesIO(png)), io.BytesIO(), io.BytesIO()
         if picture.mode != "P":
-            picture.convert("RGB").quantize(256, method=Image.Quantize.MEDIANCUT, dither=Image.Dither.FLOYDSTEINBERG).save(few, "PNG", optimize=True)
-            if few.tell() < 0.8 * len(png):
+            whole = picture.convert("RGB")
+            poor = whole.quantize(96, method=Image.Quantize.MEDIANCUT, dither=Image.Dither.NONE)
+            poor.save(few, "PNG", optimize=True)
+            lost = sum(ImageStat.Stat(ImageChops.difference(whole, poor.convert("RGB"))).mean) / 3
+            if few.tell() < 0.8 * len(png) and lost < 1.5:
                 forms["image/png"] = few.getvalue()
-        picture.convert("RGB").save(photo, "JPEG", quality=70, subsampling=0, optimize=True)
-        if photo.tell() < 0.85 * len(forms["image/png"]):
+        picture.convert("RGB").save(photo, "JPEG", quality=70, optimize=True)
+        if len(png) >= 20_000 and photo.tell() < 0.85 * len(forms["image/png"]):
             forms["image/jpeg"] = photo.getvalue()
     mime = min(forms, key=lambda mime: len(forms[mime]))
     return kept | {mime: base64.b64encode(forms[mime]).decode()}
