@@ -6,7 +6,7 @@ VENV := .venv/bin/python
 test soak lessons: export OMP_NUM_THREADS = 1
 
 .DEFAULT_GOAL := help
-.PHONY: help env course fresh test bench soak lessons map export check-nbdev3 clean
+.PHONY: help env course fresh app test bench soak lessons map export check-nbdev3 clean
 
 help:  ## this list
 	@grep -E '^[a-z0-9-]+:.*## ' Makefile | sed -E 's/:.*## /\t/' | expand -t 16
@@ -19,6 +19,9 @@ course:  ## set everything up and open the course in JupyterLab (OPEN=no: do not
 
 fresh:  ## give the original lessons back; what you changed is kept in course/_mine
 	@$(PYTHON) .ci/setup.py fresh
+
+app: env  ## the editor as a page in your browser
+	$(VENV) -m expr_course.app
 
 test: env  ## set everything up and run all tests (ARGS="-k word" for some)
 	$(VENV) -m pytest -n 2 --dist worksteal $(ARGS)
