@@ -166,12 +166,13 @@ def expressions(numbers: Sequence[int]) -> Tensor:
 
 # %% ../nbs/03b_data.ipynb #5eba3a78
 @torch.no_grad()
-def draw_faces(numbers: Sequence[int], size: int = 64, device: str | torch.device = "cpu", aus: Tensor | None = None) -> dict[str, Any]:
+def draw_faces(numbers: Sequence[int], size: int = 64, device: str | torch.device = "cpu", aus: Tensor | None = None,
+               who: Identity | None = None) -> dict[str, Any]:
     """The batch of these faces, drawn on `device` and rounded to 8 bits; fields as in `collate`, everything known but the emotion.
 
-    aus: N×17×2 to draw them with instead of their own."""
+    aus: N×17×2 to draw them with instead of their own. who: the same people changed (`replace`, lesson 02a), to draw instead of them."""
     n, aus = len(numbers), expressions(numbers) if aus is None else aus
-    sample = render(people(numbers).to(device), aus.to(device), size=size)
+    sample = render((people(numbers) if who is None else who).to(device), aus.to(device), size=size)
     yes = torch.ones(n, dtype=torch.bool, device=device)
     number = torch.tensor(numbers, device=device)
     return dict(image=from_bytes(to_bytes(sample.image)), aus=sample.aus.float(), labels=sample.labels, landmarks=sample.landmarks.float(),

@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['NETWORK', 'TERMS', 'RUN', 'uniform', 'move_faces', 'smooth_noise', 'shake_light', 'shake_camera', 'occlude',
-           'augment', 'camera_smiles', 'SmilingFaces', 'poly', 'make_network', 'ParserTraining', 'measure',
+           'augment', 'camera_smiles', 'jewelled', 'CameraFaces', 'poly', 'make_network', 'ParserTraining', 'measure',
            'MeasureParser', 'fit_parser', 'train']
 
 # %% ../nbs/13d_parser_training.ipynb #3a154c67
@@ -21,9 +21,9 @@ from .action_units import au_index
 from .augment import mirror_faces, mirror_table
 from .callbacks import look
 from .checkpoint import standard_callbacks
-from .data import CachedFaces, DrawnFaces, draw_faces, expressions, face_numbers, mix_seed
+from .data import CachedFaces, DrawnFaces, draw_faces, expressions, face_numbers, mix_seed, people
 from .device import pick_device
-from .faces import VERSION
+from .faces import VERSION, Identity, replace
 from .labels import check_labels
 from .learner import Learner, Schedule, System, warmup
 from .parsing import class_weights, cross_entropy, dice_loss, hard_examples
@@ -111,18 +111,24 @@ def camera_smiles(aus: Tensor, share: float, seed: int) -> Tensor:
     return torch.where(u[:, 0, :, None] < share, smile, aus)
 
 # %% ../nbs/13d_parser_training.ipynb #253bc7bd
-class SmilingFaces(DrawnFaces):
-    "Drawn faces, a share `smiles` of which smile as for a camera"
-    def __init__(self, *args: Any, smiles: float = 0.45, **kwargs: Any) -> None:
+def jewelled(crowd: Identity, share: float, seed: int) -> Identity:
+    "The same people, of whom a `share` wear earrings and a necklace, and the others what they wore. The same for the same seed"
+    u = torch.rand(len(crowd), 3, generator=torch.Generator().manual_seed(seed)).to(crowd.values.device)
+    wear = lambda name, least, k: torch.where(u[:, 0] < share, least + (1 - least) * u[:, k], crowd[name])
+    return replace(crowd, earring=wear("earring", 0.3, 1), necklace=wear("necklace", 0.45, 2))
+
+class CameraFaces(DrawnFaces):
+    "Drawn faces, a share `smiles` of which smile as for a camera; a share `jewels` has put on earrings and a necklace"
+    def __init__(self, *args: Any, smiles: float = 0.45, jewels: float = 0.4, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
-        self.smiles = smiles
+        self.smiles, self.jewels = smiles, jewels
 
     def batch(self, k: int) -> dict[str, Any]:
         numbers = face_numbers(self.split, self.seed, k * self.batch_size, self.batch_size)
         aus = camera_smiles(expressions(numbers), self.smiles, mix_seed("smiles", self.split, self.seed, k))
-        return draw_faces(numbers, self.size, self.device, aus)
+        return draw_faces(numbers, self.size, self.device, aus, jewelled(people(numbers), self.jewels, mix_seed("jewels", self.split, self.seed, k)))
 
-    def settings(self) -> dict[str, Any]: return super().settings() | {"smiles": self.smiles}
+    def settings(self) -> dict[str, Any]: return super().settings() | {"smiles": self.smiles, "jewels": self.jewels}
 
 # %% ../nbs/13d_parser_training.ipynb #ce3336cf
 def poly(power: float = 0.9) -> Schedule:
@@ -132,7 +138,7 @@ def poly(power: float = 0.9) -> Schedule:
 # %% ../nbs/13d_parser_training.ipynb #320a449e
 NETWORK = dict(net="ParsingUNet", width=16, stride=8)                 # stride: of BiSeNet's output
 TERMS = dict(entropy=1.0, dice=1.0, hard=0.0, balance=0.25, aux=0.4)  # weights of the terms; power of the class weights; share of the auxiliary heads
-RUN = dict(steps=4000, batch_size=16, size=128, faces=8192, rate=2e-3, decay=1e-3, ema=0.998, precision="no", shake=1.0, smiles=0.45, log_every=25, save_every=250,
+RUN = dict(steps=4000, batch_size=16, size=128, faces=8192, rate=2e-3, decay=1e-3, ema=0.998, precision="no", shake=1.0, smiles=0.45, jewels=0.4, log_every=25, save_every=250,
            sample_every=500, measure_every=250, cases=64, tests=256, device="auto")
 
 def make_network(s: dict[str, Any]) -> nn.Module:
@@ -201,7 +207,8 @@ def fit_parser(settings: dict[str, Any], out: Path, resume: bool, weights: Tenso
     weights: of the 19 classes; None: by frequency, to the power of `balance` (0: none)."""
     s = complete(settings, NETWORK | TERMS | RUN, settings["task"])
     watch, device = DrawnFaces("val", s["size"], s["cases"], 0).batch(0), pick_device(s["device"])
-    faces = SmilingFaces("train", s["size"], 64, s["seed"], device if device.type == "cuda" else "cpu", smiles=s["smiles"])     # a GPU draws its faces itself
+    where = device if device.type == "cuda" else "cpu"     # a GPU draws its faces itself
+    faces = CameraFaces("train", s["size"], 64, s["seed"], where, smiles=s["smiles"], jewels=s["jewels"])
     source = CachedFaces(faces, s["faces"], s["batch_size"], s["seed"], progress=True)
     if weights is None and s["balance"]: weights = class_weights(source.cache["labels"][:2048], s["balance"])
     callbacks = [MeasureParser(watch, s["measure_every"]), *standard_callbacks(s["log_every"], s["save_every"], s["sample_every"])]
@@ -212,7 +219,7 @@ def fit_parser(settings: dict[str, Any], out: Path, resume: bool, weights: Tenso
     with look(learner) as done:
         save_network(out / "parser.safetensors", done.network, size=s["size"])
         scores = {"drawn": measure(done.network, test["image"], test["labels"])}
-        return {"data": f"{s['faces']} drawn faces {VERSION}, {s['smiles']:.0%} smiling, {s['size']} px, train split", "scores": scores,
+        return {"data": f"{s['faces']} drawn faces {VERSION}, {s['smiles']:.0%} smiling, {s['jewels']:.0%} jewelled, {s['size']} px, train split", "scores": scores,
                 "network": done.network.config, "parameters": sum(p.numel() for p in done.network.parameters())}
 
 def train(settings: dict[str, Any], out: Path, resume: bool) -> dict[str, Any]:

@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 from expr_course.augment import mirror_faces
 from expr_course.callbacks import read_metrics
 from expr_course.data import DrawnFaces, draw_faces, face_numbers
-from expr_course.faces import LABELS
-from expr_course.parser_training import NETWORK, RUN, TERMS, ParserTraining, SmilingFaces, augment, camera_smiles, make_network, measure, move_faces, occlude, poly, shake_camera, shake_light
+from expr_course.faces import LABELS, NAMES, sample_identities
+from expr_course.parser_training import NETWORK, RUN, TERMS, CameraFaces, ParserTraining, augment, camera_smiles, jewelled, make_network, measure, move_faces, occlude, poly, shake_camera, shake_light
 from expr_course.parsing import load_parser
 from expr_course.pretrained import load_network
 from expr_course.recipe import load_recipe
@@ -171,8 +171,22 @@ def test_camera_smiles():
 
 
 def test_smiling_faces_are_a_source_like_others():
-    source, again = (SmilingFaces("train", 32, 8, seed=2, smiles=0.5) for _ in range(2))
+    source, again = (CameraFaces("train", 32, 8, seed=2, smiles=0.5) for _ in range(2))
     assert torch.equal(source.batch(3)["image"], again.batch(3)["image"])
     usual = DrawnFaces("train", 32, 8, seed=2).batch(3)
     assert torch.equal(source.batch(3)["identity"], usual["identity"]) and not torch.equal(source.batch(3)["aus"], usual["aus"])
-    assert source.settings() != SmilingFaces("train", 32, 8, seed=2, smiles=0.1).settings()
+    assert source.settings() != CameraFaces("train", 32, 8, seed=2, smiles=0.1).settings()
+
+
+def test_jewels():
+    """About the share that is asked for has put something on, and nothing else about anybody has changed; everyone's own jewels stay."""
+    crowd = sample_identities(400, 3)
+    dressed = jewelled(crowd, 0.4, 1)
+    others = [k for k, name in enumerate(NAMES) if name not in ("earring", "necklace")]
+    assert torch.equal(dressed.values[:, others], crowd.values[:, others]) and torch.equal(dressed.textures, crowd.textures)
+    changed = dressed["earring"] != crowd["earring"]
+    assert 0.3 < changed.float().mean() < 0.5 and (dressed["earring"][changed] >= 0.3).all() and (dressed["necklace"][changed] >= 0.45).all()
+    assert torch.equal(dressed["necklace"][~changed], crowd["necklace"][~changed])
+    assert torch.equal(jewelled(crowd, 0.0, 1).values, crowd.values)
+    gold = lambda source: (source.batch(0)["labels"] == LABELS.index("ear_r")).sum()
+    assert gold(CameraFaces("train", 64, 48, smiles=0.0, jewels=1.0)) > 2 * gold(CameraFaces("train", 64, 48, smiles=0.0, jewels=0.0))
