@@ -6,6 +6,7 @@
     python tests/lessons.py --map                write the table of lessons into README.md and nbs/index.ipynb (make map)
 """
 import ast
+import asyncio
 import base64
 import io
 import os
@@ -159,16 +160,37 @@ def scratch_copy(path, folder):
 
 
 def run(path, seconds=None):
-    """Run a notebook in a fresh kernel, in its own folder. Returns it with outputs; raises nbclient's CellExecutionError."""
+    """Run a notebook in a fresh kernel, in its own folder. Returns it with cleaned outputs; raises what `execute` does."""
+    return clean(execute(path, seconds))
+
+
+def execute(path, seconds=None):
+    """`run` without the cleaning, which is work for nothing where outputs are not kept. Raises nbclient's CellExecutionError.
+
+    seconds: TimeoutError where the whole notebook takes longer (None: no limit); its kernel is ended before that is raised.
+    """
+    from jupyter_core.utils import run_sync
     from nbclient import NotebookClient
 
     nb = read(path)
     strict = STRICT.replace("(interaction, widget, widget_output)", "()") if path.stem in SWALLOW else STRICT
     nb.cells.insert(0, nbformat.v4.new_code_cell(strict))
-    client = NotebookClient(nb, timeout=seconds, kernel_name="python3", resources={"metadata": {"path": str(path.parent)}})
-    client.execute()
+    client = NotebookClient(nb, timeout=None, kernel_name="python3", resources={"metadata": {"path": str(path.parent)}})
+    run_sync(all_cells)(client, seconds)
     nb.cells.pop(0)
-    return clean(nb)
+    return nb
+
+
+async def all_cells(client, seconds):
+    """Let nbclient's `client` run all cells, for at most so many seconds."""
+    running = asyncio.ensure_future(client.async_execute())
+    done, _ = await asyncio.wait([running], timeout=seconds)
+    if not done:
+        client.shutdown_kernel = "immediate"
+        running.cancel()
+        await asyncio.gather(running, return_exceptions=True)  # nbclient ends the kernel and all that it started
+        raise TimeoutError(f"not done after {seconds} s")
+    running.result()
 
 
 def clean(nb):

@@ -34,9 +34,14 @@ def owner_of(name, owned):
     return max(inside) if inside else None
 
 
+@pytest.fixture(scope="module")
+def owned():
+    return owners()
+
+
 @pytest.mark.parametrize("path", lessons(), ids=name_of)
-def test_only_earlier_lessons(path):
-    owned, used, shown = owners(), set(), set()
+def test_only_earlier_lessons(path, owned):
+    used, shown = set(), set()
     for module in modules_of(path):
         tree = ast.parse(module_file(module).read_text(encoding="utf-8"))
         inside = module.removesuffix(".__init__").split(".") if module_file(module).name == "__init__.py" else module.split(".")[:-1]

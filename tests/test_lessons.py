@@ -1,38 +1,35 @@
 """Every notebook runs, each in a fresh kernel, at the smoke profile, within its time."""
 import os
-import signal
-import subprocess
-import sys
+import tempfile
 
 import nbformat
+import psutil
 import pytest
-from lessons import NBS, ROOT, name_of, notebooks, run
+from lessons import NBS, ROOT, execute, name_of, notebooks, run, scratch_copy
 
 SECONDS = 240
 
 
-def run_apart(path, seconds=SECONDS):
-    """Run a notebook in a process group of its own, so that at the time limit its kernel goes too."""
-    environment = dict(os.environ, EXPR_PROFILE="smoke", OMP_NUM_THREADS="1", HF_HUB_OFFLINE="1", HF_DATASETS_OFFLINE="1")
-    command = [sys.executable, str(ROOT / "tests" / "lessons.py"), "--check", name_of(path)]
-    running = subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
-                               start_new_session=True)
-    try:
-        output, _ = running.communicate(timeout=seconds)
-    except subprocess.TimeoutExpired:
-        pytest.fail(f"{name_of(path)} took more than {seconds} s at the smoke profile; a lesson should take 20 s")
-    finally:
-        if running.poll() is None:
-            os.killpg(running.pid, signal.SIGKILL)
-    return running.returncode, output
+@pytest.fixture
+def smoke(monkeypatch):
+    """What a kernel finds in its environment."""
+    for name, value in {"EXPR_PROFILE": "smoke", "OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1", "HF_DATASETS_OFFLINE": "1"}.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setenv("PYTHONPATH", str(ROOT), prepend=os.pathsep)
 
 
 @pytest.mark.lesson
 @pytest.mark.timeout(SECONDS + 60)
 @pytest.mark.parametrize("path", notebooks(), ids=name_of)
-def test_runs(path):
-    code, output = run_apart(path)
-    assert code == 0, f"{name_of(path)} fails:\n{output[-6000:]}"
+def test_runs(path, smoke):
+    from nbclient.exceptions import CellExecutionError
+    try:
+        with tempfile.TemporaryDirectory() as folder:
+            execute(scratch_copy(path, folder), SECONDS)
+    except CellExecutionError as error:
+        pytest.fail(f"{name_of(path)} fails:\n{str(error)[-6000:]}", pytrace=False)
+    except TimeoutError:
+        pytest.fail(f"{name_of(path)} took more than {SECONDS} s at the smoke profile; a lesson should take 20 s", pytrace=False)
 
 
 def notebook(folder, *sources):
@@ -67,6 +64,20 @@ def test_run_cleans(tmp_path):
     assert [len(cell.outputs) for cell in nb.cells] == [0, 0, 0, 1]
     assert nb.cells[3].outputs[0]["data"]["text/plain"] == "42"
     assert "widgets" not in nb.metadata and all(cell.execution_count is None for cell in nb.cells)
+
+
+@pytest.mark.lesson
+def test_a_kernel_ends_with_its_time(tmp_path):
+    """At the time limit the kernel goes, and so does a process that it started."""
+    start = "import os, subprocess, sys, time; child = subprocess.Popen([sys.executable, '-c', 'import time; time.sleep(120)'])"
+    write = "with open('pids', 'w') as file: print(os.getpid(), child.pid, file=file)"
+    for seconds in (5, 20, 60):  # a busy machine starts a kernel slowly
+        with pytest.raises(TimeoutError, match=f"not done after {seconds} s"):
+            run(notebook(tmp_path, start, write, "time.sleep(120)"), seconds)
+        if (tmp_path / "pids").is_file():
+            break
+    pids = [int(pid) for pid in (tmp_path / "pids").read_text().split()]
+    assert len(pids) == 2 and not [pid for pid in pids if psutil.pid_exists(pid) and psutil.Process(pid).status() != psutil.STATUS_ZOMBIE]
 
 
 def test_there_are_lessons():

@@ -3,11 +3,18 @@ import json
 import subprocess
 import sys
 
+import datasets
 import pytest
 import torch
 
 from expr_course.shards import FaceShards, make_faces
 from expr_course.streams import StreamedFaces
+
+
+@pytest.fixture(autouse=True)
+def no_long_wait(monkeypatch):
+    """The library waits 5 s after each shuffled stream, for threads that still read from a server; here are six rows a file."""
+    monkeypatch.setattr(datasets.config, "SLEEP_TIME_ON_THREADS_SHUTDOWN", 0.1)
 
 
 @pytest.fixture(scope="module")
@@ -52,24 +59,37 @@ def test_states_of_other_streams_are_refused(home):
 
 SCRIPT = """
 import json, sys
+import datasets
 from expr_course.shards import FaceShards
 from expr_course.streams import StreamedFaces
-rank, kind, count, home, *names = sys.argv[1:]
+datasets.config.SLEEP_TIME_ON_THREADS_SHUTDOWN = 0.1
+rank, home, *names = sys.argv[1:]
 if __name__ == "__main__":
-    source = StreamedFaces(names, 3, buffer=5) if kind == "stream" else FaceShards(home, "train", 3, streaming=True, mix=2)
-    source.shard(int(rank), 2)
-    print(json.dumps([batch["identity"].tolist() for batch, _ in zip(source, range(int(count)))]))
+    for kind, count in (("stream", 4), ("stream", 3), ("shards", 4)):
+        source = StreamedFaces(names[:count], 3, buffer=5) if kind == "stream" else FaceShards(home, "train", 3, streaming=True, mix=2)
+        source.shard(int(rank), 2)
+        print(json.dumps([kind, count, [batch["identity"].tolist() for batch, _ in zip(source, range(count))]]))
 """
 
 
+@pytest.fixture(scope="module")
+def dealt(home):
+    """{(kind, number of files): what two real processes got, batches of each}."""
+    script = home / "one.py"
+    script.write_text(SCRIPT)
+    both = [subprocess.Popen([sys.executable, str(script), str(rank), str(home), *files(home)], stdout=subprocess.PIPE, text=True) for rank in (0, 1)]
+    parts = {}
+    for line in "".join(p.communicate(timeout=250)[0] for p in both).splitlines():
+        kind, count, batches = json.loads(line)
+        parts.setdefault((kind, count), []).append(batches)
+    return parts
+
+
 @pytest.mark.parametrize("kind, count", [("stream", 4), ("stream", 3), ("shards", 4)])
-def test_two_real_processes_share_an_epoch(home, tmp_path, kind, count):
+def test_two_real_processes_share_an_epoch(dealt, kind, count):
     """No face twice, none never: by files (4), by rows (3), and for FaceShards by batches."""
-    (tmp_path / "one.py").write_text(SCRIPT)
-    batches = count * 6 // 6
-    both = [subprocess.Popen([sys.executable, str(tmp_path / "one.py"), str(rank), kind, str(batches), str(home), *files(home, count)], stdout=subprocess.PIPE, text=True) for rank in (0, 1)]
-    seen = [json.loads(p.communicate(timeout=250)[0]) for p in both]
-    everyone = [i for part in seen for batch in part for i in batch]
+    assert len(dealt[kind, count]) == 2
+    everyone = [i for part in dealt[kind, count] for batch in part for i in batch]
     assert len(everyone) == len(set(everyone)) == 6 * count
 
 
