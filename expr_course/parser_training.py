@@ -110,13 +110,14 @@ def camera_smiles(aus: Tensor, share: float, seed: int) -> Tensor:
     smile[:, au_index("AU26")] = 0.6 * u[:, 5] * (u[:, 4] < 0.25)
     return torch.where(u[:, 0, :, None] < share, smile, aus)
 
-# %% ../nbs/13d_parser_training.ipynb #253bc7bd
+# %% ../nbs/13d_parser_training.ipynb #jw000001
 def jewelled(crowd: Identity, share: float, seed: int) -> Identity:
     "The same people, of whom a `share` wear earrings and a necklace, and the others what they wore. The same for the same seed"
     u = torch.rand(len(crowd), 3, generator=torch.Generator().manual_seed(seed)).to(crowd.values.device)
     wear = lambda name, least, k: torch.where(u[:, 0] < share, least + (1 - least) * u[:, k], crowd[name])
     return replace(crowd, earring=wear("earring", 0.3, 1), necklace=wear("necklace", 0.45, 2))
 
+# %% ../nbs/13d_parser_training.ipynb #253bc7bd
 class CameraFaces(DrawnFaces):
     "Drawn faces, a share `smiles` of which smile as for a camera; a share `jewels` has put on earrings and a necklace"
     def __init__(self, *args: Any, smiles: float = 0.45, jewels: float = 0.4, **kwargs: Any) -> None:

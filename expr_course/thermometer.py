@@ -153,16 +153,19 @@ def main(argv: list[str] | None = None) -> int:
     args = parser.parse_args(argv)
     try:
         network, about = load_network(args.weights / "parser.safetensors")
-        size, test = about.get("size", 128), photographs(args.folder, about.get("size", 128), args.order, args.first, args.count)
+        size = about.get("size", 128)
+        test = photographs(args.folder, size, args.order, args.first, args.count)
         if args.fine_tune:
             if args.first < 1: raise ValueError("--fine-tune learns from the photographs before --first, which is 0: say, --first 100")
             curve = fine_tuning_curve(network, photographs(args.folder, size, args.order, 0, args.first), test, args.fine_tune)
-        scores = score_photographs(network, test)
+            rows, everything = {f"{entry['pairs']} pairs": entry["scores"] for entry in curve}, {"curve": curve}
+        else:
+            scores = score_photographs(network, test)
+            rows, everything = {f"faces {about['faces']}": scores}, scores
     except (ValueError, OSError) as error:
         print(f"thermometer: {error}", file=sys.stderr)
         return 2
-    rows = {f"{e['pairs']} pairs": e["scores"] for e in curve} if args.fine_tune else {f"faces {about['faces']}": scores}
-    print(score_table(rows) if not args.json else json.dumps({"curve": curve} if args.fine_tune else scores, indent=1))
+    print(json.dumps(everything, indent=1) if args.json else score_table(rows))
     return 0
 
 # %% ../nbs/14b_photographs.ipynb #main0001
