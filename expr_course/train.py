@@ -49,6 +49,7 @@ TASKS = {
     "thermometer": "expr_course.thermometer:train",
     "estimator": "expr_course.estimator:train",
     "classifier": "expr_course.classifier:train",
+    "personal": "expr_course.personal:train",
 }
 
 def find_task(name: str) -> Callable[[dict[str, Any], Path, bool], dict[str, Any] | None]:
@@ -125,6 +126,7 @@ def arguments() -> argparse.ArgumentParser:
     parser.add_argument("--resume", action="store_true", help="continue the run in that folder")
     parser.add_argument("--seed", type=int, help="another seed than the recipe's")
     parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="change one setting; may be repeated")
+    parser.add_argument("--data", help="folder of your own data, for recipes with a setting `data`; short for --set data=FOLDER")
     parser.add_argument("--list", action="store_true", help="list the recipes and leave")
     return parser
 
@@ -137,6 +139,7 @@ def main(argv: list[str] | None = None) -> int:
     try:
         settings = load_recipe(args.recipe, args.profile or profile())
         for text in args.set: settings = override(settings, parse_setting(text), "--set")
+        if args.data: settings = override(settings, {"data": args.data}, "--data")
         if args.seed is not None: settings["seed"] = args.seed
         out = args.out or Path("runs") / f"{settings['recipe']}-{settings['profile']}"
         card = run(settings, out, args.resume)
