@@ -17,6 +17,7 @@ from torch import Tensor, nn
 
 from .action_units import AUS, MAX_INTENSITY, N_AUS, as_sides, au_vector, check_aus, emotion_vector, merge_sides, relative
 from .device import pick_device
+from .estimator import load_estimator
 from .images import Picture, open_image
 from .unet import Parts, apply_parts, count_parameters
 from .pretrained import WEIGHTS, describe, load_network, read_card
@@ -95,7 +96,6 @@ def bundled_parser() -> nn.Module:
 
 def bundled_estimator() -> nn.Module | None:
     "The reader of AUs that comes with the package (lesson 06a); None where its weights are missing"
-    from expr_course.estimator import load_estimator
     folder = WEIGHTS / "estimator"
     return load_estimator(folder) if (folder / "estimator.safetensors").is_file() else None
 

@@ -102,7 +102,7 @@ class _Shown(_Followed):
 
     def details(self) -> None:
         "The true answer, the labels, the bars and the remarks"
-        c, drawn_person = self.c, self.source.subject.person is not None
+        c = self.c
         if self.views is None: self.views = judged(self.source, self.edit, self.after)
         self.tile("truth", self.views.truth if c.views["truth"].value else None)
         self.show_labels()

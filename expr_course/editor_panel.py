@@ -59,7 +59,7 @@ MODES = {"side by side": "before and after", "wipe": "pull the line over the fac
 TILES = {"change": "difference", "labels": "labels", "truth": "the true answer"}
 
 LOOK = STYLE.replace("expr-tool", "expr-editor") + """<style>
-.expr-editor { max-width: 1120px } .expr-editor .expr-tile { width: 150px; margin: 0 6px 4px 0 } .expr-editor .expr-tile img { width: 150px; height: 150px; object-fit: contain }
+.expr-editor { max-width: 1120px }
 .expr-editor [role=alert] { color: var(--jp-error-color0, #b00020) !important; padding: 4px 8px; border-left: 3px solid currentColor; background: #c002 }
 [data-jp-theme-light=false] .expr-editor [role=alert], body[data-jp-theme-light=false] .expr-editor [role=alert] { color: #ff8a80 !important }
 .expr-editor .expr-link { padding: 0; text-overflow: clip; background: none } .expr-editor .expr-title { min-width: 84px; opacity: 0.75 } .expr-editor .expr-bars { font-size: 11px; line-height: 1.3; width: 230px }
@@ -98,7 +98,7 @@ def arranged(w: Any, tool: Any, panel: Any) -> Any:
     "Everything in its place, top to bottom"
     c, title = tool.c, lambda text: [w.HTML(f"<div class='expr-title'>{text}</div>")] if text else []
     row = lambda text, *items: w.HBox([*title(text), *items], layout={"flex_flow": "row wrap", "align_items": "center"})
-    wide = lambda item, most: w.Box([item], layout={"flex": f"1 1 260px", "max_width": most})
+    wide = lambda item, most: w.Box([item], layout={"flex": "1 1 260px", "max_width": most})
     views = w.HBox([*tool.tiles.values(), tool.bars], layout={"flex_flow": "row wrap", "flex": "1 1 320px", "align_items": "flex-start"})
     top = w.HBox([w.VBox([tool.stage.widget, row("", *([c.mode] if hasattr(tool.stage.widget, "mode") else []))], layout={"flex": "1 1 320px", "max_width": "630px"}), views], layout={"flex_flow": "row wrap"})
     donor = row("borrow", tool.donor_image, c.donor, c.pick_donor, c.borrow)

@@ -14,11 +14,10 @@ from typing import Any, NamedTuple
 
 import torch
 from PIL import Image
-from PIL.PngImagePlugin import PngInfo
 from torch import Tensor
 
 from .action_units import AUS, as_sides, merge_sides
-from .edit_cli import provenance
+from .edit_cli import provenance, write_png
 from .editing import ExpressionEditor, shrink
 from .editor_state import DRAW, WHOLE, Edit, asked
 from .images import Picture, open_image
@@ -75,6 +74,7 @@ def file_source(name: str, data: bytes, where: dict | None = None) -> Source:
     if len(data) > MAX_BYTES: raise ValueError(f"{name} has {len(data) / 1e6:.1f} MB and the limit here is {MAX_BYTES / 1e6:.0f}: make it smaller first")
     try: picture = open_image(data, max_pixels=MAX_UPLOAD_PIXELS)
     except ValueError as error: raise ValueError(f"{name}: {error}") from None
+    except Exception as error: raise ValueError(f"{name} is damaged ({error}): fetch or export it again") from error     # whatever a stranger's bytes do to a decoder
     return photo_source(picture, data, name, where=where)
 
 # %% ../nbs/19b_editor_views.ipynb #00d2ab1d
@@ -90,10 +90,7 @@ def any_source(image: Any, where: dict | None = None) -> Source:
 # %% ../nbs/19b_editor_views.ipynb #d28cf03e
 def png_file(image: Image.Image, text: dict[str, str]) -> bytes:
     "A PIL image as the bytes of a PNG with text chunks, the same bytes that `save_png` of lesson 11e writes"
-    if image.mode == "F": raise ValueError("a PNG cannot hold floating-point pixels: save the input with 16-bit whole numbers first")
-    buffer, info = io.BytesIO(), PngInfo()
-    for key, value in text.items(): info.add_itxt(key, value)
-    image.save(buffer, "PNG", pnginfo=info)
+    write_png(image, buffer := io.BytesIO(), text)
     return buffer.getvalue()
 
 def edited_file(editor: ExpressionEditor, source: Source, edit: Edit) -> bytes:

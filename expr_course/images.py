@@ -149,14 +149,20 @@ def _upright(image: Image.Image) -> tuple[Image.Image, list[str]]:
     return image.transpose(Image.Transpose[TURNS[orientation]]), ["turned upright as its EXIF orientation says"]
 
 # %% ../nbs/03a_images.ipynb #a1e4b219
+def _frames(image: Image.Image) -> list[str]:
+    "What to say of an animation or of several pages"
+    try: count = getattr(image, "n_frames", 1)
+    except Exception: return ["first of several frames, of which a later one is damaged"]
+    return [f"first of {count} frames"] if count > 1 and image.format != "MPO" else []
+
 def _from_image(image: Image.Image) -> Picture:
     upright, notes = _upright(image)
-    if getattr(image, "n_frames", 1) > 1 and image.format != "MPO": notes.append(f"first of {image.n_frames} frames")
     if image.mode not in ("L", "LA", "RGB", "RGBA"): notes.append(f"converted from mode {image.mode}")
     pixels = np.asarray(_flatten(upright))
     pixels = pixels[..., None] if pixels.ndim == 2 else pixels
     _check_values(pixels, 0, "a floating-point image holds values in [0, 1]")
     profile = image.info.get("icc_profile") if image.mode != "CMYK" else None
+    notes += _frames(image)     # last: counting walks through the file, and a damaged one stops it anywhere
     return Picture(*_split(pixels), "image", pixels.shape, pixels.dtype, tuple(notes), profile)
 
 # %% ../nbs/03a_images.ipynb #ecf0320e

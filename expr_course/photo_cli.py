@@ -7,14 +7,14 @@ __all__ = ['SMALL', 'ENDINGS', 'fills', 'decide', 'edit_square', 'edit_photo_fil
            'face_number', 'photo_arguments', 'main']
 
 # %% ../nbs/18c_photo_command.ipynb #30deb7a5
-import argparse, sys, time, warnings
-from dataclasses import replace
+import argparse, sys, time
 from pathlib import Path
+from typing import Any
 
 import torch
 
-from .crops import Crop, whole
-from .edit_cli import arguments, check_target, in_words, named_values, provenance, save_png, smaller
+from .crops import whole
+from .edit_cli import arguments, check_target, in_words, named_values, politely, provenance, save_png, smaller
 from .editing import ExpressionEditor, square
 from .finding import Found, change, pick, search
 from .images import Picture, open_image
@@ -119,17 +119,14 @@ def photo_arguments() -> argparse.ArgumentParser:
 def main(argv: list[str] | None = None) -> int:
     "The command `expr-edit`. Returns 0; 1 if some pictures of a folder failed; 2 after an error in what was asked, or if none could be edited."
     args = photo_arguments().parse_intermixed_args(argv)
-    try:
-        with warnings.catch_warnings(record=True) as caught:
-            warnings.simplefilter("always")
-            editor = ExpressionEditor.from_pretrained(args.weights, args.device)
+    def prepare() -> tuple[ExpressionEditor, dict[str, Any], list[tuple[Path, Path]], int]:
+        editor = ExpressionEditor.from_pretrained(args.weights, args.device)
         wish = dict(aus=named_values(args.aus), emotion=args.emotion, intensity=args.intensity)
         editor.wish(torch.zeros(3, 64, 64), **wish)
-        todo, left_out = pairs(Path(args.source), Path(args.target))
-    except (ValueError, TypeError, OSError) as error:
-        print(f"expr-edit: {one_line(error)}", file=sys.stderr)
-        return 2
-    for warning in caught: print(f"expr-edit: note: {warning.message}", file=sys.stderr)
+        return editor, wish, *pairs(Path(args.source), Path(args.target))
+    ready = politely(prepare)
+    if ready is None: return 2
+    editor, wish, todo, left_out = ready
     if left_out: print(f"{args.source}: {left_out} file{'s' if left_out > 1 else ''} left out that {'are no pictures' if left_out > 1 else 'is no picture'} by name")
     failed = edit_all(editor, todo, **wish, size=args.size, face=args.face, box=args.box, entire=args.whole)
     if len(todo) > 1: print(f"{len(todo) - failed} of {len(todo)} pictures edited")

@@ -12,6 +12,7 @@ import pytest
 import torch
 from hypothesis import given, settings, strategies as st
 from PIL import Image
+from toy_editor import network, stored
 
 from expr_course import __version__
 from expr_course.action_units import AUS, EMOTIONS, emotion_vector
@@ -21,13 +22,6 @@ from expr_course.faces import VERSION, render, sample_identities
 from expr_course.msf import MSFUNet
 from expr_course.unet import ConditionalUNet
 from expr_course.pretrained import save_network
-
-
-def network(n_aus=34, head="displacement"):
-    torch.manual_seed(0)
-    net = MSFUNet(n_aus, 4, head)
-    if head == "displacement": torch.nn.init.normal_(net.head.flow.weight, 0, 0.3)  # starts at zero: nothing would move
-    return net.eval()
 
 
 @pytest.fixture(scope="module")
@@ -52,12 +46,6 @@ def smooth(size=(64, 64), seed=0):
 def image(size=(64, 64), mode="RGB"):
     pixels = ((smooth(size).permute(1, 2, 0).numpy() + 1) * 127.5).round().astype(np.uint8)
     return Image.fromarray(pixels).convert(mode)
-
-
-def stored(picture, format="PNG", **options):
-    buffer = io.BytesIO()
-    picture.save(buffer, format, **options)
-    return buffer.getvalue()
 
 
 def huge_png(side=60_000):
@@ -362,7 +350,8 @@ def test_provenance(run, tmp_path):
     assert "edited" in text["Comment"] and f"faces {VERSION}" in text["Comment"] and "AU12L +0.40" in text["Comment"]
 
 
-def test_emotions_and_zero(run, editor, tmp_path):
+def test_emotions_and_zero(run, folder, tmp_path):
+    editor = ExpressionEditor.from_pretrained(folder)  # as the command reads it: with the bundled estimator, where there is one
     assert run(tmp_path / "in.png", tmp_path / "a.png", "--emotion", "happiness", "--intensity", "0.75")[0] == 0
     assert np.array_equal(np.asarray(Image.open(tmp_path / "a.png")), np.asarray(editor.edit(image(), emotion="happiness", intensity=0.75)))
     assert run(tmp_path / "in.png", tmp_path / "b.png", "AU12=0")[0] == 0

@@ -11,13 +11,13 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from toy_editor import Counting, network, png, send
 
 from expr_course.action_units import AUS, EMOTIONS, au_vector, emotion_vector
 from expr_course.editing import ExpressionEditor
 from expr_course.editor_stage import widget_classes
 from expr_course.editor_state import Edit, asked
 from expr_course.images import open_image
-from expr_course.msf import MSFUNet
 from expr_course.photo_cli import main
 from expr_course.plots import to_png
 from expr_course.sliders import MAX_BYTES
@@ -25,26 +25,6 @@ from expr_course.sliders import MAX_BYTES
 pytest.importorskip("ipywidgets")
 pytest.importorskip("anywidget")
 from expr_course.editor import Editor  # noqa: E402
-
-
-def network(n_aus=34):
-    torch.manual_seed(0)
-    net = MSFUNet(n_aus, 4, "displacement")
-    torch.nn.init.normal_(net.head.flow.weight, 0, 0.3)
-    return net
-
-
-class Counting(ExpressionEditor):
-    """Counts its edits, and parses by brightness."""
-    count = parsed = 0
-
-    def edit(self, *args, **more):
-        self.count += 1
-        return super().edit(*args, **more)
-
-    def parse(self, image):
-        self.parsed += 1
-        return (open_image(image).rgb.mean(0) > 0).long()
 
 
 class Judge(torch.nn.Module):
@@ -59,18 +39,6 @@ def editor(): return Counting(network(), size=32, device="cpu")
 
 @pytest.fixture
 def tool(editor): return Editor(editor=editor, size=48)
-
-
-def png(size=(60, 40)):
-    buffer = io.BytesIO()
-    Image.fromarray(np.linspace(0, 255, size[0] * size[1] * 3).reshape(size[1], size[0], 3).astype(np.uint8)).save(buffer, "PNG")
-    return buffer.getvalue()
-
-
-def send(pick, name, data):
-    """What the browser sends after a file was chosen."""
-    refused = len(data) > pick.limit
-    pick._handle_custom_msg({"kind": "refused" if refused else "file", "name": name, "size": len(data)}, [] if refused else [memoryview(data)])
 
 
 def slide(tool, name, value):

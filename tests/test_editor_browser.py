@@ -161,6 +161,23 @@ def uploads(page, tmp_path):
     until(page, lambda: page.get_by_role("alert").count() == 0, lambda: picture(page, "before") != start, lambda: not page.locator("img.expr-truth").first.is_visible())
 
 
+CONTRASTS = """elements => {
+  const numbers = text => text.match(/[\\d.]+/g).map(Number), light = rgb => rgb.slice(0, 3).map(v => v / 255).map(v => v <= 0.04045 ? v / 12.92 : ((v + 0.055) / 1.055) ** 2.4).reduce((sum, v, k) => sum + v * [0.2126, 0.7152, 0.0722][k], 0);
+  const ground = element => { for (; element; element = element.parentElement) { const rgb = numbers(getComputedStyle(element).backgroundColor); if (rgb.length < 4 || rgb[3] === 1) return rgb; } return [255, 255, 255]; };
+  return elements.filter(element => element.offsetParent && element.textContent.trim()).map(element => {
+    const [a, b] = [light(numbers(getComputedStyle(element).color)), light(ground(element))];
+    return (Math.max(a, b) + 0.05) / (Math.min(a, b) + 0.05);
+  });
+}"""
+
+
+def contrasts(page):
+    """Of texts and buttons against what lies behind them, 1 to 21 (WCAG; 4.5 is readable); opacity is left out."""
+    found = page.eval_on_selector_all(".expr-editor .expr-title, .expr-editor .widget-label, .expr-editor .widget-readout, .expr-editor .widget-html-content, .expr-editor .widget-button:not(:disabled)", CONTRASTS)
+    assert len(found) > 40
+    return found
+
+
 # --- as a page ----------------------------------------------------------------------------------------------------
 
 @pytest.fixture
@@ -228,6 +245,8 @@ def test_two_people_and_one_app(app, page, tmp_path):
     stage = other.locator(".expr-stage").first.bounding_box()
     assert stage["width"] <= 420 and handle(other, "AU26 ").bounding_box()["x"] < 420, "it does not fit on a narrow screen"
     shoot(other, "editor-narrow")
+    least = {theme: min(contrasts(person)) for theme, person in (("light", page), ("dark", other))}
+    assert min(least.values()) >= 4.5, f"text that cannot be read: contrast {least}"
     new = [path for path in private.rglob("*") if path not in before and path.is_file() and path.suffix != ".json"]
     assert not [path for path in new if b"mine.png" in path.read_bytes() or path.suffix in (".png", ".gif", ".mp4", ".jpg")], new
 

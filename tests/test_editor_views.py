@@ -9,6 +9,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
+from toy_editor import network, png
 
 from expr_course.action_units import AUS, au_vector, merge_sides
 from expr_course.edit_cli import edit_file, provenance
@@ -31,7 +32,6 @@ from expr_course.editor_views import (
     wipe,
 )
 from expr_course.images import open_image
-from expr_course.msf import MSFUNet
 from expr_course.plots import to_png
 from expr_course.sliders import MAX_BYTES, MAX_SIDE, look
 
@@ -50,17 +50,7 @@ class Judge(torch.nn.Module):
 
 @pytest.fixture(scope="module")
 def editor():
-    torch.manual_seed(0)
-    net = MSFUNet(34, 4, "displacement")
-    torch.nn.init.normal_(net.head.flow.weight, 0, 0.3)
-    return ExpressionEditor(net, size=32, device="cpu")
-
-
-def png(size=(60, 40), mode="RGB", **options):
-    buffer = io.BytesIO()
-    pixels = np.linspace(0, 255, size[0] * size[1] * 3).reshape(size[1], size[0], 3).astype(np.uint8)
-    Image.fromarray(pixels).convert(mode).save(buffer, "PNG", **options)
-    return buffer.getvalue()
+    return ExpressionEditor(network(), size=32, device="cpu")
 
 
 # --- sources ------------------------------------------------------------------------------------------------------

@@ -9,8 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
-from expr_course.action_units import AU_INFO, AUS, au_index
 from expr_course import explorer
+from expr_course.action_units import AU_INFO, AUS, au_index
 from expr_course.explorer import CHOICES, TITLES, FaceExplorer, State, at_rest, look, moved, show_views
 from expr_course.plots import to_png
 

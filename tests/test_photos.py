@@ -1,5 +1,4 @@
 """Photographs: faces found and refused, edits that leave everything else to the last bit, any kind of picture, damaged files, and folders."""
-import io
 import math
 import random
 import struct
@@ -12,8 +11,9 @@ import pytest
 import torch
 from hypothesis import given, settings, strategies as st
 from PIL import Image, ImageCms
+from toy_editor import network, stored
 
-from expr_course.crops import Crop, crop_of_box, cut, move_points, whole
+from expr_course.crops import Crop, crop_of_box, cut, move_points
 from expr_course.editing import ExpressionEditor
 from expr_course.finding import (LEAST, Found, boxes, change, corners, examine, find_faces, frame_from_box, guesses, own_parser, pick, plaster, portrait_wall, reason,
                                  same, score_of, search, to_picture, within)
@@ -21,16 +21,8 @@ from expr_course.images import open_image
 from expr_course.photo_cli import decide, main, pairs
 from expr_course.photos import LARGEST, added, change_mask, crop, edit_photo, face_region, paste
 from expr_course.pretrained import save_network
-from expr_course.unet import ConditionalUNet
 
 WISH = {"AU12": 0.9, "AU06": 0.5, "AU25": 0.4}
-
-
-def network(seed=0):
-    torch.manual_seed(seed)
-    net = ConditionalUNet(34, width=8, head="displacement").eval()
-    for layer in (net.head.flow, net.head.paint): torch.nn.init.normal_(layer.weight, std=0.05)
-    return net
 
 
 @pytest.fixture(scope="module")
@@ -62,12 +54,6 @@ def pixels(snapshot):
 def face(snapshot):
     (found,) = find_faces(snapshot[0])
     return found
-
-
-def stored(image, format="PNG", **options):
-    buffer = io.BytesIO()
-    image.save(buffer, format, **options)
-    return buffer.getvalue()
 
 
 def error(frame, true):

@@ -7,31 +7,15 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from toy_editor import Counting, network, png
 
 from expr_course.action_units import AUS, EMOTIONS, apply_relative, au_vector, emotion_vector
 from expr_course.data import SEEDS
 from expr_course.editing import ExpressionEditor
 from expr_course.faces import render
-from expr_course.msf import MSFUNet
 from expr_course.sliders import MAX_BYTES, MAX_SIDE, SIDES, EditorSliders, drawn, framed, look, show_views, uploaded
 
 pytest.importorskip("ipywidgets")
-
-
-def network(n_aus=34):
-    torch.manual_seed(0)
-    net = MSFUNet(n_aus, 4, "displacement")
-    torch.nn.init.normal_(net.head.flow.weight, 0, 0.3)
-    return net
-
-
-class Counting(ExpressionEditor):
-    """Counts its edits."""
-    count = 0
-
-    def edit(self, *args, **more):
-        self.count += 1
-        return super().edit(*args, **more)
 
 
 @pytest.fixture
@@ -42,13 +26,6 @@ def editor():
 @pytest.fixture
 def tool(editor):
     return EditorSliders(editor=editor, size=48)
-
-
-def png(size=(40, 30), mode="RGB", **options):
-    buffer = io.BytesIO()
-    pixels = np.linspace(0, 255, size[0] * size[1] * 3).reshape(size[1], size[0], 3).astype(np.uint8)
-    Image.fromarray(pixels).convert(mode).save(buffer, "PNG", **options)
-    return buffer.getvalue()
 
 
 def upload(name, content):
@@ -77,7 +54,7 @@ def test_uploaded_is_the_centred_square():
 
 @pytest.mark.parametrize("mode", ["L", "RGBA", "P", "1"])
 def test_uploads_of_every_mode(mode, editor):
-    assert look(editor, uploaded("x.png", png(mode=mode)), au_vector({"AU12": 1})).after.shape == (3, 30, 30)
+    assert look(editor, uploaded("x.png", png(mode=mode)), au_vector({"AU12": 1})).after.shape == (3, 40, 40)
 
 
 @pytest.mark.parametrize("data, message", [(b"", "empty"), (b"milk", "not a picture"), (png()[:len(png()) // 2], "damaged"), (bytes(MAX_BYTES + 1), "8.0 MB.*smaller")])
