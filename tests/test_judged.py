@@ -12,7 +12,7 @@ from expr_course.action_units import EMOTIONS
 from expr_course.bench import make_cases, run_all
 from expr_course.classifier import NAMES, ExpressionClassifier, ExpressionHead
 from expr_course.estimator import AUEstimator
-from expr_course.judged import Cloud, Judges, agreement, au_error, frechet, rounded
+from expr_course.judged import Cloud, Judges, agreement, au_error, bundled_judges, frechet, rounded
 
 
 class Grey(nn.Module):
@@ -81,12 +81,13 @@ def test_one_picture_has_no_spread():
     with pytest.raises(ValueError, match="two or more"): frechet(Cloud(3).add(torch.zeros(1, 3)), Cloud(3).add(torch.zeros(5, 3)))
 
 
-def test_judges_watch_the_benchmark(classifier):
-    judges = Judges(classifier, "cpu")
+def test_judges_watch_the_benchmark():
+    """The bundled judges find the true answers nearer to themselves than the untouched faces."""
+    judges = bundled_judges("cpu")
     reports = judges.add_to(run_all({}, size=32, limit=10, batch_size=4, device="cpu", watch=judges))
     assert [r["edit"] for r in reports] == list(judges.scores) == ["copy", "true counterfactual"]
     copy, true = (r["judged"] for r in reports)
-    assert true["FID-f"] < 1e-6 < copy["FID-f"] and 0 <= copy["expression accuracy"] <= 1
+    assert true["FID-f"] < 1e-3 < copy["FID-f"] and true["AU error"] < copy["AU error"] and 0 <= copy["expression accuracy"] <= 1
     cases = make_cases(10)
     assert set(cases.asks[8:]) <= set(EMOTIONS)
     assert "copy" in judges.table() and json.dumps(reports, allow_nan=False)

@@ -56,6 +56,13 @@ def drag(page, name, pixels, steps=25):
     page.mouse.up()
 
 
+def settled(page, view):
+    """Wait until a view has stayed the same for a second: the last steps of a drag wait in the page while the kernel works."""
+    seen = None
+    while seen != (seen := picture(page, view)):
+        page.wait_for_timeout(1000)
+
+
 def shoot(page, name):
     """A screenshot, kept where EXPR_SHOTS points to."""
     if os.environ.get("EXPR_SHOTS"): page.screenshot(path=Path(os.environ["EXPR_SHOTS"]) / f"{name}.png")
@@ -104,6 +111,7 @@ def drag_a_smile(page):
     until(page, lambda: look("after") != start, lambda: look("truth") != truth, lambda: readout(page, "AU12 ") > 0.3)
     assert look("before") == start
     page.get_by_text("ms for the edit").first.wait_for()
+    settled(page, "after")
     shoot(page, "tour-smile")
 
     page.get_by_role("button", name="reset", exact=True).first.click()
