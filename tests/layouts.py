@@ -146,7 +146,7 @@ def damage(root, rng):
     path = files[rng.integers(len(files))]
     data = path.read_bytes()
     kinds = ["cut", "empty", "garbage", "gone", "renamed", "other type"] + (["not UTF-8", "absurd"] * 2 if path.suffix in TEXT else [])
-    kind = kinds[rng.integers(len(kinds))]
+    kind = kinds[rng.integers(len(kinds))] if data else "gone"  # emptied by an earlier damage: nothing is left to spoil
     if kind == "cut" and path.suffix in TEXT:  # within a line: a text cut off between two lines is a sound shorter text
         lines = data.splitlines(True)
         at = int(rng.integers(len(lines)))
@@ -163,7 +163,7 @@ def damage(root, rng):
         at = int(rng.integers(len(data)))
         path.write_bytes(data[:at] + b"\xff\xfe\x80" + data[at:])
     elif kind == "absurd":
-        lines = data.decode().splitlines()
+        lines = data.decode(errors="replace").splitlines() or [""]
         at = int(rng.integers(len(lines)))
         fields = lines[at].split(",")
         for _ in range(int(rng.integers(1, 9))): fields[rng.integers(len(fields))] = ["nan", "1e308", "-7", "inf", "", "abc", "9" * 400, "1e-400x"][rng.integers(8)]

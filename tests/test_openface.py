@@ -128,7 +128,7 @@ def test_damaged_folders(tmp_path, cases, kind):
         for name, part in (("a", slice(0, 3)), ("b", slice(3, 6))):
             video(root / f"{name}.mp4", FRAMES[part])
             openface_csv(root / f"{name}.csv", AUS[part], MOVED[part])
-        touched = lambda path: lambda source: path.endswith(".mp4") and source.startswith(f"openface/{path}")
+        touched = lambda path: lambda source: path.endswith(".mp4") and source.startswith((f"openface/{path}", "openface/x y"))     # renamed together with its table
     else:
         pictures(root, [f"{k}.png" for k in range(4)])
         for k in range(4): openface_csv(root / f"{k}.csv", AUS[k:k + 1], POINTS[k:k + 1], video=False)

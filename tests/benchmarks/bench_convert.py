@@ -24,9 +24,14 @@ def make_tree(root, faces):
     "Photographs of 1024 pixels, a mask of 512 for each part that is seen: a few drawn faces, over and over under new numbers"
     sys.path.insert(0, str(ROOT / "tests"))
     from layouts import celebamask
+    from PIL import Image
 
     different = min(faces, DIFFERENT)
-    celebamask(root, range(different), 1024, originals=range(different))
+    celebamask(root, range(different), 256, originals=range(different))
+    for path in (*(root / "CelebA-HQ-img").glob("*.jpg"), *(root / "CelebAMask-HQ-mask-anno").rglob("*.png")):  # drawn at 256 and 128, enlarged to the true sizes
+        with Image.open(path) as small:
+            large = small.resize([4 * side for side in small.size], Image.Resampling.BICUBIC if path.suffix == ".jpg" else Image.Resampling.NEAREST)
+        large.save(path, quality=95)
     (root / "CelebA-HQ-to-CelebA-mapping.txt").unlink()  # by number, then
     masks = root / "CelebAMask-HQ-mask-anno"
     for n in range(different, faces):
