@@ -75,9 +75,9 @@ def check_landmarks(landmarks: np.ndarray) -> None:
     lips = (mouth - eyes.mean(0)) @ np.array([-across[1], across[0]]) / distance ** 2
     if not (height[8] > lips > height[33] - 0.1 * lips and height[33] > 0 and height[17:27].mean() < 0.1):
         raise ValueError("landmarks are no face: brows, nose, mouth and chin are not one below the other (68 points in iBUG order?)")
-    step = np.hypot(*np.diff(landmarks, axis=0).T)
+    step, reach = np.hypot(*np.diff(landmarks, axis=0).T), max(distance, np.hypot(*(mouth - eyes.mean(0))))     # a turned head brings the eyes together, not eyes and mouth
     step[[k - 1 for k in STROKES]] = 0
-    if step.max() > 1.3 * distance: raise ValueError(f"landmarks are no face: point {int(step.argmax()) + 1} lies far from its neighbour (a damaged number?)")
+    if step.max() > 1.3 * reach: raise ValueError(f"landmarks are no face: point {int(step.argmax()) + 1} lies far from its neighbour (a damaged number?)")
 
 # %% ../nbs/03e_crops.ipynb #44d26f89
 def points_of(crop: Crop, size: int, steps: int = 1) -> tuple[np.ndarray, np.ndarray]:

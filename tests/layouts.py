@@ -163,7 +163,7 @@ def damage(root, rng):
         at = int(rng.integers(len(data)))
         path.write_bytes(data[:at] + b"\xff\xfe\x80" + data[at:])
     elif kind == "absurd":
-        lines = data.decode(errors="replace").splitlines() or [""]
+        lines = data.decode(errors="replace").splitlines()
         at = int(rng.integers(len(lines)))
         fields = lines[at].split(",")
         for _ in range(int(rng.integers(1, 9))): fields[rng.integers(len(fields))] = ["nan", "1e308", "-7", "inf", "", "abc", "9" * 400, "1e-400x"][rng.integers(8)]

@@ -104,6 +104,7 @@ def test_landmarks_that_are_no_face(cases):
     rng = np.random.default_rng(0)
     for p in POINTS: check_landmarks(p)
     wrong = [rng.uniform(0, 64, (68, 2)) for _ in range(cases(30, 2000))] + [p[:, ::-1] for p in POINTS] + [p[::-1] for p in POINTS] + [p * (1, -1) for p in POINTS]
+    wrong += [np.where(np.arange(68)[:, None] == k, p + rng.choice([-60, 60], 2), p) for p in POINTS for k in range(68)]  # one damaged number
     wrong += [np.zeros((68, 2)), POINTS[0] * np.nan, POINTS[0] * 1e9, POINTS[0][:67], POINTS[0].reshape(-1).reshape(2, 68).T]
     for k, p in enumerate(wrong):
         with pytest.raises(ValueError, match="landmarks|eyes"):
