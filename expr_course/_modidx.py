@@ -700,6 +700,8 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                       'expr_course.explorer.WidgetTool': ('explorer.html#widgettool', 'expr_course/explorer.py'),
                                       'expr_course.explorer.WidgetTool._repr_mimebundle_': ( 'explorer.html#widgettool._repr_mimebundle_',
                                                                                              'expr_course/explorer.py'),
+                                      'expr_course.explorer.WidgetTool.hears': ( 'explorer.html#widgettool.hears',
+                                                                                 'expr_course/explorer.py'),
                                       'expr_course.explorer.WidgetTool.recover': ( 'explorer.html#widgettool.recover',
                                                                                    'expr_course/explorer.py'),
                                       'expr_course.explorer.WidgetTool.safely': ( 'explorer.html#widgettool.safely',

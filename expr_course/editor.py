@@ -54,7 +54,7 @@ class _Built(WidgetTool):
         self.snippets = []     # made when they are first asked for
         self.c = controls(w, self)
         self.error = self.c.error
-        self.sliders, panel = slider_panel(w, self.editor.per_side, lambda name, value: self.safely(self.drag, name, value), lambda name: self.safely(self.toggle_link, name))
+        self.sliders, panel = slider_panel(w, self.editor.per_side, self.hears, self.drag, lambda name: self.safely(self.toggle_link, name))
         self.widget = arranged(w, self, panel)
 
     edit = property(lambda self: self.history.now, doc="what is asked: an `Edit`")
@@ -64,8 +64,9 @@ class _Followed(_Built):
     "State, and controls that follow it"
     def keep_error(self, action: Any) -> None:
         "Call a method that nobody asked for just now: what stands in red stays there"
-        old, _ = self.error.value, self.safely(action)
-        self.error.value = self.error.value or old
+        with self.turn:
+            old, _ = self.error.value, self.safely(action)
+            self.error.value = self.error.value or old
     def changed(self) -> None:     # the controls follow at once, the pictures as soon as possible
         self.follow()
         self.soon.ask()
@@ -260,12 +261,11 @@ class Editor(_Files):
         for which in ("undo", "redo"): on_click(getattr(c, which), self.step, which)
         for name, button in c.emotions.items(): on_click(button, self.feel, name)
         for kind, button in c.save.items(): on_click(button, self.save, kind)
-        watch = lambda widget, action: widget.observe(lambda change: self.safely(action, change["new"]), "value")
-        c.intensity.observe(lambda change: abs(change["new"] - change["old"]) > 0.004 and self.safely(self.intensify, change["new"]), "value")
-        watch(c.number, self.draw)
-        watch(c.where, self.elsewhere)
-        watch(c.box, lambda text: self.elsewhere(c.where.value))
-        watch(c.mode, lambda mode: setattr(self.stage, "mode", mode))
-        watch(c.code, self.show_code)
-        for button in c.views.values(): watch(button, lambda _: self.look_again())
-        watch(c.opacity, lambda _: self.show_labels())
+        self.hears(c.intensity, self.intensify, 0.004)
+        self.hears(c.number, self.draw)
+        self.hears(c.where, self.elsewhere)
+        self.hears(c.box, lambda text: self.elsewhere(c.where.value))
+        self.hears(c.mode, lambda mode: setattr(self.stage, "mode", mode))
+        self.hears(c.code, self.show_code)
+        for button in c.views.values(): self.hears(button, lambda on: self.look_again())
+        self.hears(c.opacity, lambda opacity: self.show_labels())

@@ -19,9 +19,9 @@ from .sliders import COLUMNS, MAX_BYTES, STYLE, slider
 UNIT = "a change: +1 is the whole way from rest to the strongest (FACS E, OpenFace 5), −1 the way back"
 
 class Row:
-    "The slider of one AU, or two while its link is open; all have the same callback, move(name, value)"
-    def __init__(self, w: Any, name: str, per_side: bool, move: Any, link: Any) -> None:
-        self.w, self.name, self.move, self.pair = w, name, move, None
+    "The slider of one AU, or two while its link is open; all call move(name, value), as `WidgetTool.hears` arranges it (lesson 02p)"
+    def __init__(self, w: Any, name: str, per_side: bool, hears: Any, move: Any, link: Any) -> None:
+        self.w, self.name, self.hears, self.move, self.pair, self.told = w, name, hears, move, None, {}
         self.both = self.make(name, f"{name} {AU_INFO[name].title}", "")
         self.link = w.Button(icon="link", tooltip=f"{name}: edit left and right apart", disabled=not per_side, layout={"width": "32px", "flex": "0 0 auto"})
         self.link.add_class("expr-link")
@@ -31,7 +31,11 @@ class Row:
     def make(self, name: str, text: str, side: str) -> Any:
         made = slider(self.w, text, f"{AU_INFO[self.name].description}{side} · {UNIT}", -1, 1)
         made.layout.flex, made.layout.width, made.layout.min_width = "1 1 auto", "auto", "0"
-        made.observe(lambda change: abs(change["new"] - change["old"]) > 0.004 and self.move(name, change["new"]), "value")
+        self.told[made] = 0.0     # what it said last, or was set to
+        def drag(value: float) -> None:
+            self.told[made] = value
+            self.move(name, value)
+        self.hears(made, drag, 0.004)
         return made
 
     def follow(self, edit: Edit) -> None:
@@ -43,12 +47,13 @@ class Row:
         shown = self.inside if apart else self.both
         if self.widget.children[0] is not shown: self.widget.children, self.link.icon = (shown, self.link), "unlink" if apart else "link"
         for made, value in zip(self.pair, pair) if apart else ((self.both, pair[0]),):
-            if abs(made.value - value) > 0.004: made.value = value     # 0.15000000000000002 is where the hand put it: leave it
+            if abs(self.told[made] - value) > 0.004: made.value = value     # 0.15000000000000002 is where the hand put it: leave it
+            self.told[made] = value
 
 # %% ../nbs/19d_editor_panel.ipynb #9f4d9d97
-def slider_panel(w: Any, per_side: bool, move: Any, link: Any) -> tuple[dict[str, Row], Any]:
+def slider_panel(w: Any, per_side: bool, hears: Any, move: Any, link: Any) -> tuple[dict[str, Row], Any]:
     "A `Row` for each AU, and the box of all, in columns by region, which wrap on a narrow page"
-    rows = {name: Row(w, name, per_side, move, link) for name in AUS}
+    rows = {name: Row(w, name, per_side, hears, move, link) for name in AUS}
     head = lambda region: w.HTML(f"<b title='{escape(UNIT, True)}'>{region}</b>")
     columns = [w.VBox([part for region in regions for part in (head(region), *(rows[name].widget for name in REGIONS[region]))],
                       layout={"flex": "1 1 290px", "min_width": "270px"}) for regions in COLUMNS]

@@ -8,10 +8,11 @@ __all__ = ['CHOICES', 'TITLES', 'COLUMNS', 'State', 'moved', 'at_rest', 'Views',
 
 # %% ../nbs/02p_explorer.ipynb #77c7d7d3
 import random, time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from functools import lru_cache
+from functools import lru_cache, partial
 from html import escape
+from threading import RLock
 from typing import Any, NamedTuple
 
 import torch
@@ -82,29 +83,38 @@ def picture_boxes(w: Any) -> tuple[dict[str, Any], Any]:
 
 # %% ../nbs/02p_explorer.ipynb #w1dgett0
 class WidgetTool:
-    """What every tool of widgets needs: one door for callbacks, and a way to set widgets silently.
+    """What every tool of widgets needs: one door for callbacks, one at a time, and a way to set widgets silently.
 
     A subclass makes `widget`, which is shown, and `error`, an HTML widget. FORESEEN: errors that end as a sentence; others are raised as well."""
     FORESEEN: tuple[type[Exception], ...] = (ValueError, TypeError)
-    quiet = False
+    quiet, turn = False, RLock()     # one lock for all tools of a kernel
+
+    def hears(self, widget: Any, action: Callable[[Any], Any], least: float = 0.0) -> None:
+        "From now on call action(value) when somebody sets a widget: the value that it has when the turn comes. least: a number that changes by no more is an echo"
+        def heard(change: Any) -> None:
+            if least and abs(change["new"] - change["old"]) <= least: return
+            self.safely(lambda: action(widget.value))
+        widget.observe(heard, "value")
 
     @contextmanager
     def silently(self) -> Iterator[None]:
         "Inside, widgets may be set and no method is called"
-        self.quiet = True
-        try: yield
-        finally: self.quiet = False
+        with self.turn:
+            self.quiet = True
+            try: yield
+            finally: self.quiet = False
 
     def safely(self, action: Any, *args: Any) -> None:
-        "Call a method. An error becomes a red sentence, which stays until something works"
-        if self.quiet: return
-        try:
-            action(*args)
-            self.error.value = ""
-        except Exception as error:
-            self.error.value = f"<div role='alert' style='color: #b00020'><b>{type(error).__name__}:</b> {escape(str(error))}</div>"
-            self.recover()
-            if not isinstance(error, self.FORESEEN): raise
+        "Call a method when no other is at work. An error becomes a red sentence, which stays until something works"
+        with self.turn:
+            if self.quiet: return
+            try:
+                action(*args)
+                self.error.value = ""
+            except Exception as error:
+                self.error.value = f"<div role='alert' style='color: #b00020'><b>{type(error).__name__}:</b> {escape(str(error))}</div>"
+                self.recover()
+                if not isinstance(error, self.FORESEEN): raise
 
     def recover(self) -> None: "What else to do after an error: nothing, unless a subclass says so"
     def _repr_mimebundle_(self, **kwargs: Any) -> Any: return self.widget._repr_mimebundle_(**kwargs)
@@ -122,7 +132,7 @@ class FaceExplorer(WidgetTool):
         button = lambda text, tip: w.Button(description=text, tooltip=tip, layout={"width": "140px"})
         self.other, self.back = button("random person", "somebody else, the same expression"), button("reset", "all sliders to 0")
         self.side = w.ToggleButtons(options=list(CHOICES), style={"button_width": "110px"}, tooltips=["all of the face", "right in the picture", "left in the picture"])
-        self.status, self.error = w.HTML(), w.HTML()
+        self.status, self.error, self.told = w.HTML(), w.HTML(), dict.fromkeys(AU_INFO, 0.0)     # told: what each slider said last, or was set to
         row = w.HBox([self.number, self.other, self.side, self.back], layout={"flex_flow": "row wrap"})
         self.widget = w.VBox([pictures, self.status, self.error, row, columns], layout={"width": "100%"})
         self.go(State(number))
@@ -130,13 +140,15 @@ class FaceExplorer(WidgetTool):
 
     def connect(self) -> None:
         "Which widget calls which method"
-        for name, slider in self.sliders.items(): slider.observe(lambda change, name=name: self.safely(self.drag, name, change["new"]), "value")
-        self.number.observe(lambda change: self.safely(self.choose, change["new"]), "value")
-        self.side.observe(lambda change: self.safely(self.follow), "value")
+        for name, slider in self.sliders.items(): self.hears(slider, partial(self.drag, name))
+        self.hears(self.number, self.choose)
+        self.hears(self.side, lambda side: self.follow())
         self.other.on_click(lambda button: self.safely(self.another))
         self.back.on_click(lambda button: self.safely(self.reset))
 
-    def drag(self, name: str, value: float) -> None: self.go(moved(self.state, name, value, self.side.value))     # a slider
+    def drag(self, name: str, value: float) -> None:     # a slider
+        self.told[name] = value
+        self.go(moved(self.state, name, value, self.side.value))
     def choose(self, number: int) -> None: self.go(self.state._replace(number=number))     # somebody else, the same expression
     def another(self) -> None: self.choose(self.random.randrange(10_000))
     def reset(self) -> None: self.go(State(self.state.number))     # the same person, neutral
@@ -155,7 +167,8 @@ class FaceExplorer(WidgetTool):
             self.number.value = self.state.number
             for name, slider in self.sliders.items():
                 value = round(self.state.aus[au_index(name), list(CHOICES[self.side.value])].mean().item(), 3)
-                if abs(slider.value - value) > 1e-3: slider.value = value
+                if abs(self.told[name] - value) > 1e-3: slider.value = value     # else leave it: the hand may be further than the tool has heard
+                self.told[name] = value
 
     def recover(self) -> None: self.follow()     # to the last state that worked
     def figure(self) -> Any: return show_views(self.views)     # static

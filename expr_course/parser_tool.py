@@ -64,10 +64,10 @@ class ParsingViewer(WidgetTool):
 
     def connect(self) -> None:
         "Which widget calls which method"
-        for widget in (self.opacity, *self.toggles.values()): widget.observe(lambda _: self.safely(self.update), "value")
+        for widget in (self.opacity, *self.toggles.values()): self.hears(widget, lambda value: self.update())
         self.all.on_click(lambda _: self.safely(self.choose, LABELS))
         self.none.on_click(lambda _: self.safely(self.choose, ()))
-        self.upload.observe(lambda change: self.safely(self.take, change["new"]), "value")
+        self.hears(self.upload, self.take)
 
     def open(self, image: Any) -> None:
         "Another picture: parse it once, then show it"

@@ -9,6 +9,7 @@ __all__ = ['FIRST', 'MAX_BYTES', 'MAX_UPLOAD_PIXELS', 'MAX_SIDE', 'COLUMNS', 'SI
 
 # %% ../nbs/11d_sliders.ipynb #0978a7b7
 import time
+from functools import partial
 from html import escape
 from types import SimpleNamespace
 from typing import Any, NamedTuple
@@ -187,12 +188,12 @@ class EditorSliders(_Shell):
     def connect(self) -> None:
         "Which widget calls which method"
         c, on_click = self.c, lambda button, action, *args: button.on_click(lambda _: self.safely(action, *args))
-        for name, widget in self.sliders.items(): widget.observe(lambda change, name=name: self.safely(self.drag, name, change["new"]), "value")
+        for name, widget in self.sliders.items(): self.hears(widget, partial(self.drag, name))
         for name, button in c.emotions.items(): on_click(button, self.feel, name)
         for button, action in ((c.reset, self.reset), (c.person, self.another_person), (c.expression, self.another_expression)): on_click(button, action)
-        c.intensity.observe(lambda _: self.safely(self.update), "value")
-        c.side.observe(lambda _: self.safely(self.set_sliders), "value")
-        c.upload.observe(lambda change: self.safely(self.take, change["new"]), "value")
+        self.hears(c.intensity, lambda intensity: self.update())
+        self.hears(c.side, lambda side: self.set_sliders())
+        self.hears(c.upload, self.take)
 
     def drag(self, name: str, value: float) -> None:
         "A slider was moved"

@@ -5,6 +5,8 @@ import io
 import os
 import shlex
 import sys
+import threading
+import time
 
 import av
 import numpy as np
@@ -226,6 +228,20 @@ def test_an_echo_is_no_hand(tool):
     assert tool.edit == edit and tool.edit.aus[AUS.index("AU14")] == (0, 0)
     tool.sliders["AU14"].both.value = 0.25
     assert tool.edit.aus[AUS.index("AU14")] == (0.25, 0.25)
+
+
+def test_two_threads_at_once_lose_nothing(tool):
+    """JupyterLab delivers the first message of a slider in one thread and the next in another, while a picture is computed."""
+    names, edit = ("AU01", "AU04", "AU12", "AU25", "AU26"), tool.editor.edit
+    tool.editor.edit = lambda *args, **more: time.sleep(0.02) or edit(*args, **more)
+    def hand(name):
+        for step in range(1, 9): tool.sliders[name].both.value = step / 10
+    threads = [threading.Thread(target=hand, args=[name]) for name in names]
+    for thread in threads: thread.start()
+    for thread in threads: thread.join(60)
+    assert {name: pair for name, pair in zip(AUS, tool.edit.aus) if any(pair)} == {name: (0.8, 0.8) for name in names}
+    assert all(tool.sliders[name].both.value == (0.8 if name in names else 0) for name in AUS) and not tool.error.value
+    assert torch.equal(tool.after, edit(tool.source.subject.face, asked(tool.edit)))
 
 
 # --- pictures in --------------------------------------------------------------------------------------------------

@@ -1,6 +1,8 @@
 """The face explorer: plain functions first, then every callback on real widgets, without a browser."""
 import io
 import sys
+import threading
+import time
 
 import numpy as np
 import pytest
@@ -216,3 +218,35 @@ def test_without_ipywidgets(monkeypatch):
     monkeypatch.setitem(sys.modules, "ipywidgets", None)
     with pytest.raises(ImportError, match=r"expr_course\[lab\]"):
         FaceExplorer(size=32)
+
+
+# --- two threads: JupyterLab delivers a widget's first message in one, the others in another ------------------------
+
+def at_once(*actions):
+    """Run functions at the same moment, each in its own thread, and wait for all."""
+    barrier = threading.Barrier(len(actions))
+    threads = [threading.Thread(target=lambda action=action: (barrier.wait(), action())) for action in actions]
+    for thread in threads: thread.start()
+    for thread in threads: thread.join(30)
+    assert not any(thread.is_alive() for thread in threads)
+
+
+def test_two_callbacks_at_once_lose_nothing(tool, monkeypatch):
+    monkeypatch.setattr(explorer, "look", lambda state, size: time.sleep(0.05) or look(state, size))
+    at_once(*[lambda name=name: setattr(tool.sliders[name], "value", 0.5) for name in ("AU04", "AU12", "AU26")])
+    assert {name: slider.value for name, slider in tool.sliders.items() if slider.value} == {"AU04": 0.5, "AU12": 0.5, "AU26": 0.5}
+    assert (tool.state.aus.mean(1) > 0).sum() == 3 and tool.images["face"].value == to_png(look(tool.state, 32).face)
+
+
+@pytest.mark.parametrize("first, stands", [(0.4, 0.0), (0.0, 0.8)], ids=["overtaken", "newer"])
+def test_a_reset_and_a_drag_at_once_agree_in_the_end(tool, first, stands):
+    """A reset that has to move the slider overtakes a drag that waits; one that has nothing to move there does not."""
+    slider = tool.sliders["AU12"]
+    slider.value = first
+    dragged = threading.Thread(target=lambda: setattr(slider, "value", 0.8))
+    with tool.turn:     # the tool is at work
+        dragged.start()
+        while slider.value != 0.8: time.sleep(0.001)
+        tool.reset()
+    dragged.join(30)
+    assert slider.value == stands == pytest.approx(tool.state.aus[AUS.index("AU12"), 0].item())
