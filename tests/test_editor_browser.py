@@ -13,7 +13,7 @@ import nbformat
 import pytest
 from conftest import ROOT
 from PIL import Image
-from test_tour_browser import drag, handle, picture, readout, shoot, until
+from test_tour_browser import drag, handle, picture, readout, settled, shoot, until
 
 from expr_course.sliders import MAX_BYTES
 
@@ -69,6 +69,7 @@ def sliders_and_history(page, start):
     drag(page, "AU12 ", 40)
     until(page, lambda: look() != start, lambda: readout(page, "AU12 ") > 0.3, lambda: page.get_by_text("agreement with the truth").count() > 0)
     assert picture(page, "before") == start
+    settled(page, "after")
     smile = look()
     press(page, "undo")
     until(page, lambda: look() == start, lambda: readout(page, "AU12 ") == 0)
@@ -82,7 +83,7 @@ def sliders_and_history(page, start):
     for _ in range(4): handle(page, "AU04 ").press("ArrowRight")  # quick keys: none may be lost or pulled back
     until(page, lambda: readout(page, "AU04 ") == 0.2)
     page.wait_for_timeout(500)
-    assert readout(page, "AU04 ") == 0.2
+    assert readout(page, "AU04 ") == 0.2, page.locator("[role=alert]").all_inner_texts()
     press(page, "contempt")  # opens the links of two AUs
     until(page, lambda: page.locator(".widget-slider", has_text="AU12 right side").count() == 1, lambda: readout(page, "AU12 right side") == 0.6, lambda: readout(page, "AU12 left side") == 0)
     press(page, "happiness")
