@@ -32,14 +32,16 @@ def _split(pixels: np.ndarray) -> tuple[Tensor, Tensor | None]:
 LUMA = (0.299, 0.587, 0.114)  # ITU-R BT.601
 
 def _join(rgb: Tensor, alpha: Tensor | None, channels: int, dtype: np.dtype) -> np.ndarray:
-    "The inverse of `_split`: rounded for integers, grey (luma) for 1 or 2 channels."
-    white = WHITE[dtype.name]
-    x = rgb.detach().cpu().double()
-    if channels < 3: x = (x * x.new_tensor(LUMA)[:, None, None]).sum(0, keepdim=True)
-    x = (x.clamp(-1, 1) + 1) * (white / 2)
-    if alpha is not None: x = torch.cat([x, alpha.double() * white])
-    pixels = x.permute(1, 2, 0).numpy()
-    return (pixels.round() if white > 1 else pixels).astype(dtype)
+    "The inverse of `_split`: rounded for integers, grey (luma) for 1 or 2 channels. In strips: in double precision a large picture would fill gigabytes."
+    white, rgb = WHITE[dtype.name], rgb.detach().cpu()
+    def strip(rows: slice) -> np.ndarray:
+        x = rgb[:, rows].double()
+        if channels < 3: x = (x * x.new_tensor(LUMA)[:, None, None]).sum(0, keepdim=True)
+        x = (x.clamp(-1, 1) + 1) * (white / 2)
+        if alpha is not None: x = torch.cat([x, alpha[:, rows].double() * white])
+        pixels = x.permute(1, 2, 0).numpy()
+        return (pixels.round() if white > 1 else pixels).astype(dtype)
+    return np.concatenate([strip(slice(top, top + 256)) for top in range(0, rgb.shape[1], 256)])
 
 # %% ../nbs/03a_images.ipynb #edc62475
 @dataclass(frozen=True)

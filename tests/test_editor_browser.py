@@ -229,6 +229,10 @@ def test_two_people_and_one_app(app, page, tmp_path):
     start = picture(page, "before")
     assert picture(other, "before") == start
 
+    sliders_and_history(page, start)
+    comparing(page)
+    labels_and_code(page)
+    assert picture(other, "after") == start, "one person sees what the other did"
     choose(page, tmp_path / "big.png")
     page.get_by_role("alert").filter(has_text="13.0 MB").first.wait_for()
     choose(page, tmp_path / "mine.png")
