@@ -25,8 +25,8 @@ def _split(pixels: np.ndarray) -> tuple[Tensor, Tensor | None]:
     white = WHITE[pixels.dtype.name]
     x = torch.from_numpy(pixels.astype(np.float32)).permute(2, 0, 1)
     alpha = x[-1:] / white if len(x) in (2, 4) else None
-    color = x[:3] if len(x) > 2 else x[:1].expand(3, -1, -1)
-    return color / (white / 2) - 1, alpha
+    color = x[:3] if len(x) > 2 else x[:1].repeat(3, 1, 1)
+    return color.div_(white / 2).sub_(1), alpha     # in place: `x` is a copy, and a large picture needs the room
 
 # %% ../nbs/03a_images.ipynb #220e84da
 LUMA = (0.299, 0.587, 0.114)  # ITU-R BT.601

@@ -240,6 +240,8 @@ def test_two_people_and_one_app(app, page, tmp_path):
     until(page, lambda: picture(page, "before") != start)
     drag(page, "AU26 ", 40)
     until(page, lambda: picture(page, "after") != picture(page, "before"))
+    settled(page, "after")
+    assert f"AU26={readout(page, 'AU26 '):+g}" in page.locator(".expr-snippet pre").nth(1).inner_text().split()
     shoot(page, "editor-app")
     assert saved(page, "PNG")[0] == "mine-edited.png"
 
