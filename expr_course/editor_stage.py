@@ -22,6 +22,7 @@ class Newest:
     the action runs at once, and its errors reach the caller."""
     def __init__(self, action: Callable[[], Any], pause: float = 0.0, patience: float = 0.0, guard: Callable[[Any], Any] = lambda action: action()) -> None:
         self.action, self.pause, self.patience, self.guard, self.handle, self.first = action, pause, patience, guard, None, 0.0
+        self.loop: Any = None     # where it waits
 
     @property
     def waiting(self) -> bool: return self.handle is not None
@@ -31,8 +32,9 @@ class Newest:
         try: loop = asyncio.get_running_loop()
         except RuntimeError: return self.action()
         if self.handle is None: self.first = loop.time()
-        elif self.pause == 0: return
-        else: self.handle.cancel()
+        elif self.pause == 0 and self.loop is loop: return
+        else: self.handle.cancel()     # also where it waits in another thread (lesson 02p), whose loop may be busy with a long cell
+        self.loop = loop
         self.handle = loop.call_at(max(min(loop.time() + self.pause, self.first + self.patience), loop.time()), self.now)
 
     def cancel(self) -> None:

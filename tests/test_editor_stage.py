@@ -1,6 +1,7 @@
 """The editor's clock and its own widgets, without a browser."""
 import asyncio
 import sys
+import threading
 import time
 from datetime import datetime, timezone
 
@@ -83,6 +84,30 @@ def test_pause_and_patience():
         return len(done)
     assert asyncio.run(run(0.15, 10.0)) == 1  # waits for the hand to rest
     assert asyncio.run(run(0.15, 0.1)) >= 2   # but not for ever
+
+
+def test_a_busy_loop_does_not_hold_up_the_other():
+    """Asked first where a long cell begins, then from the thread in which JupyterLab's widgets speak."""
+    done, asked, over = [], threading.Event(), threading.Event()
+    clock = Newest(lambda: done.append(over.is_set()))
+
+    async def cell():
+        clock.ask()
+        asked.set()
+        over.wait(30)     # the loop can do nothing else
+
+    async def widget():
+        clock.ask()
+        for _ in range(200):
+            if done: break
+            await asyncio.sleep(0.01)
+    thread = threading.Thread(target=lambda: asyncio.run(cell()))
+    thread.start()
+    asked.wait(30)
+    asyncio.run(widget())
+    over.set()
+    thread.join(30)
+    assert done == [False]
 
 
 def test_now_cancel_and_guard():
