@@ -148,35 +148,7 @@ def make_accelerator(precision: str = "no", device: str | torch.device | None = 
     cpu = device is not None and pick_device(device).type == "cpu"
     return Accelerator(cpu=cpu, mixed_precision=precision)
 
-def share_start(accelerator: Accelerator, system: nn.Module, source: Any) -> None:
-    "With several processes: the first one's weights for all, own random numbers and own batches for each."
-    rank, world = accelerator.process_index, accelerator.num_processes
-    if world == 1: return
-    if not hasattr(source, "shard"): raise ValueError(f"{type(source).__name__} has no shard(rank, world): with {world} processes each needs its own batches.")
-    source.shard(rank, world)
-    for tensor in system.state_dict().values(): broadcast(tensor)
-    torch.manual_seed(torch.initial_seed() + rank)
-
-def share_gradients(accelerator: Accelerator, parameters: list[nn.Parameter]) -> None:
-    "With several processes: replace every gradient by its mean over the processes."
-    grads = [p.grad for p in parameters if p.grad is not None]
-    if accelerator.num_processes == 1 or not grads: return
-    mean = accelerator.reduce(torch.cat([g.reshape(-1) for g in grads]), "mean")
-    for g, m in zip(grads, mean.split([g.numel() for g in grads])): g.copy_(m.view_as(g))
-
-# %% ../nbs/05b_learner.ipynb #9f38a3b0-2
-def to_device(batch: Any, device: torch.device) -> Any:
-    "Move what can be moved: tensors, anything with `.to(device)`, and these inside dicts."
-    if isinstance(batch, dict): return {k: to_device(v, device) for k, v in batch.items()}
-    return batch.to(device) if hasattr(batch, "to") else batch
-
-def make_accelerator(precision: str = "no", device: str | torch.device | None = None) -> Accelerator:
-    "An Accelerator for this process: `precision` is \"no\" (float32) or \"bf16\"; several processes when started by torchrun."
-    if precision not in ("no", "bf16"): raise ValueError(f"Unknown precision {precision!r}; use \"no\" (float32) or \"bf16\".")
-    if AcceleratorState._shared_state and AcceleratorState().num_processes == 1: AcceleratorState._reset_state(True)
-    cpu = device is not None and pick_device(device).type == "cpu"
-    return Accelerator(cpu=cpu, mixed_precision=precision)
-
+# %% ../nbs/05b_learner.ipynb #5ha7e000
 def share_start(accelerator: Accelerator, system: nn.Module, source: Any) -> None:
     "With several processes: the first one's weights for all, own random numbers and own batches for each."
     rank, world = accelerator.process_index, accelerator.num_processes
