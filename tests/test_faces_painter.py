@@ -32,9 +32,9 @@ def test_coverage_is_the_share_of_a_pixel(x0, y0, radius, unit):
     assert (coverage(disc(*grid(32))) - supersampled(disc, 32)).abs().max() < 0.12
 
 
-@given(st.floats(-2, 2))
+@given(st.floats(-2, 2, width=32))
 def test_inside_is_exact_for_edges_along_an_axis(d):
-    assert inside(torch.tensor(d), 1.0).item() == pytest.approx(min(max(0.5 - d, 0), 1), abs=1e-6)
+    assert inside(torch.tensor(d), 1.0).item() == pytest.approx(min(max(0.5 - d, 0), 1))
 
 
 def test_coverage_moves_with_its_shape():
