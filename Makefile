@@ -21,7 +21,7 @@ fresh:  ## give the original lessons back; what you changed is kept in course/_m
 	@$(PYTHON) .ci/setup.py fresh
 
 app: env  ## the editor as a page in your browser
-	$(VENV) -m expr_course.app
+	$(VENV) -m expr_course.editor.page
 
 test: env  ## set everything up and run all tests (ARGS="-k word" for some)
 	$(VENV) -m pytest -n 2 --dist worksteal $(ARGS)

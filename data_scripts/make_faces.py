@@ -5,7 +5,7 @@
     python data_scripts/make_faces.py data/faces-64 --split val --count 2000
     python data_scripts/make_faces.py data/faces-64 --verify
 """
-from expr_course.shards import main
+from expr_course.data.shards import main
 
 if __name__ == "__main__":
     main()

@@ -4,7 +4,7 @@
     python data_scripts/prepare_celebamask.py CelebAMask-HQ data/celebamask-128
     python data_scripts/prepare_celebamask.py CelebAMask-HQ data/celebamask-128 --labels merged --order second
 """
-from expr_course.celebamask import main
+from expr_course.data.celebamask import main
 
 if __name__ == "__main__":
     main()

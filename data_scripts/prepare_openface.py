@@ -4,7 +4,7 @@
     python data_scripts/prepare_openface.py videos data/me-128
     python data_scripts/prepare_openface.py pictures data/photos-128 --aus processed --people "(subject[0-9]+)_"
 """
-from expr_course.openface import main
+from expr_course.data.openface import main
 
 if __name__ == "__main__":
     main()

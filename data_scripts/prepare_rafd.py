@@ -3,7 +3,7 @@
 
     python data_scripts/prepare_rafd.py RafD data/rafd-128 --aus rafd_openface
 """
-from expr_course.affectnet import main_rafd
+from expr_course.data.affectnet import main_rafd
 
 if __name__ == "__main__":
     main_rafd()

@@ -8,7 +8,7 @@ from PIL import Image
 from expr_course.action_units import AUS, merge_sides, sample_aus
 from expr_course.faces import LABELS, render, sample_identities
 from expr_course.plots import to_uint8
-from expr_course.shards import read_manifest, read_shard
+from expr_course.data.shards import read_manifest, read_shard
 
 AU_C = sorted(AUS + ("AU28",))
 
@@ -175,7 +175,7 @@ def survives(whole, make, sound, folder, count, touched, seed=0):
     """Damage copies of the tree `whole` again and again and convert each: an error that says something, or a report and no wrong row.
 
     make(root) -> collection; sound: rows of the undamaged tree; touched(path relative to the tree) -> test(source): may a row from it look different?"""
-    from expr_course.convert import convert
+    from expr_course.data.convert import convert
     rng = np.random.default_rng(seed)
     good = 0
     for k in range(count):

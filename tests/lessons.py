@@ -27,14 +27,33 @@ PACKAGE = ROOT / "expr_course"
 
 # --- finding and reading -----------------------------------------------------------------------------------------
 
+def parts():
+    """The folders of the nine parts, in course order: `1-faces`, `2-data`, ..."""
+    return sorted(path for path in NBS.glob("[0-9]-*") if path.is_dir())
+
+
+def numbered(folders):
+    """The numbered notebooks of some folders, by number: the tour first, then part by part."""
+    return sorted((path for folder in folders for path in folder.glob("[0-9][0-9]*.ipynb")), key=lambda path: path.name)
+
+
 def lessons():
-    """The numbered lessons, in course order."""
-    return sorted(NBS.glob("[0-9][0-9]*.ipynb"))
+    """The numbered lessons, in course order: those at the door (the tour) and those of the nine parts."""
+    return numbered([NBS, *parts()])
 
 
 def solutions():
-    """The notebooks with the exercises' solutions."""
-    return sorted((NBS / "solutions").glob("[0-9][0-9]*.ipynb"))
+    """The notebooks with the exercises' solutions, in each part's folder `solutions`."""
+    return numbered(folder / "solutions" for folder in [NBS, *parts()])
+
+
+def find(name):
+    """The notebook that a person calls `1-faces/01_action_units`, `01_action_units` or `nbs/1-faces/01_action_units.ipynb`."""
+    name = name.removesuffix(".ipynb").removeprefix("nbs/")
+    found = [path for path in notebooks() if name in (name_of(path), path.stem) and ("solutions" in name or path.parent.name != "solutions")]
+    if not found:
+        raise SystemExit(f"there is no notebook {name!r}; names look like {name_of(lessons()[1])}")
+    return found[0]
 
 
 def notebooks():
@@ -43,7 +62,7 @@ def notebooks():
 
 
 def name_of(path):
-    """`01_action_units` or `solutions/01_action_units`."""
+    """`1-faces/01_action_units` or `1-faces/solutions/01_action_units`."""
     return path.relative_to(NBS).with_suffix("").as_posix()
 
 
@@ -101,7 +120,7 @@ def lesson_map(needs, folder=""):
         title, subtitle = re.match(r"# (.+?)\s*\n\s*> (.+)", head).groups()
         wanted, minutes = NEEDS.search(head), TIME.search(head)
         number = path.stem.split("_")[0]
-        row = [f"[{number} {title}]({folder}{path.name})", subtitle.strip().rstrip(".")]
+        row = [f"[{number} {title}]({folder}{path.relative_to(NBS).as_posix()})", subtitle.strip().rstrip(".")]
         row += [wanted[1] if wanted else ""] if needs else []
         rows.append("| " + " | ".join(row + [" · ".join(minutes.groups()) if minutes else "?"]) + " |")
     return "\n".join(rows)
@@ -246,10 +265,10 @@ def main(arguments):
     if arguments == ["--map"]:
         return write_maps()
     check = "--check" in arguments
-    names = [argument.removesuffix(".ipynb").removeprefix("nbs/") for argument in arguments if argument != "--check"]
+    names = [argument for argument in arguments if argument != "--check"]
     os.environ.setdefault("EXPR_PROFILE", "smoke")
     os.environ["PYTHONPATH"] = os.pathsep.join([str(ROOT)] + [p for p in [os.environ.get("PYTHONPATH")] if p])
-    for path in [NBS / f"{name}.ipynb" for name in names] or notebooks():
+    for path in [find(name) for name in names] or notebooks():
         start = time.time()
         with tempfile.TemporaryDirectory() as folder:
             nb = run(scratch_copy(path, folder))

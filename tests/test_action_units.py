@@ -6,9 +6,9 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from expr_course.action_units import (AU_INFO, AUS, EMOTIONS, MAX_INTENSITY, N_AUS, REGIONS, apply_relative, as_sides,
-                                      au_dict, au_index, au_vector, check_aus, clip_report, emotion_vector, merge_sides,
-                                      parse_au, relative, sample_aus)
+from expr_course.action_units import (AU_INFO, AUS, EMOTIONS, MAX_INTENSITY, N_AUS, REGIONS, apply_relative,
+                                      as_sides, au_dict, au_index, au_vector, check_aus, clip_report,
+                                      emotion_vector, merge_sides, parse_au, relative, sample_aus)
 
 few = settings(deadline=None, max_examples=25)
 unit = st.floats(0, 1, width=32)

@@ -4,7 +4,7 @@ import re
 import statistics
 
 import pytest
-from lessons import NBS, code_cells, lessons, modules_of, name_of, parse, prose_cells, read
+from lessons import code_cells, lessons, modules_of, name_of, parse, prose_cells, read
 
 CLOSING = ["When it goes wrong", "Summary", "Equations", "Questions", "Exercises", "Further reading"]
 ITEM = re.compile(r"^(?:[-*]|\d+[.)])\s+\S", re.MULTILINE)
@@ -57,7 +57,7 @@ def test_questions_and_exercises(nb, path):
     exercises = sections(nb).get("Exercises", "").strip()
     assert 2 <= len(ITEM.findall(exercises)) <= 4 or 2 <= len(re.findall(r"^(?:###|\*\*)", exercises, re.MULTILINE)) <= 4, "2 to 4 exercises"
     assert f"[solutions](solutions/{path.name})" in exercises.split("\n")[-1]
-    assert (NBS / "solutions" / path.name).is_file(), "the solutions are missing"
+    assert (path.parent / "solutions" / path.name).is_file(), "the solutions are missing"
 
 
 def test_share_of_prose(nb):

@@ -37,7 +37,7 @@ def test_commands(command, tmp_path):
 
 @pytest.mark.parametrize("example", EXAMPLES, ids=lambda text: text.split("\n")[0][:30])
 def test_examples(example, tmp_path):
-    need(re.findall(r"from expr_course\.(\w+)", example))
+    need(re.findall(r"from expr_course\.([\w.]+)", example))
     run([sys.executable, "-c", example], tmp_path)
 
 
@@ -58,7 +58,8 @@ def test_named_make_targets_exist():
 def test_table_of_lessons():
     index = "\n".join(cell.source for cell in prose_cells(read(NBS / "index.ipynb")))
     for path in lessons():
-        assert f"(nbs/{path.name})" in README and f"({path.name})" in index, "run make map"
+        place = path.relative_to(NBS).as_posix()
+        assert f"(nbs/{place})" in README and f"({place})" in index, "run make map"
     assert with_map(README, False, "nbs/") == README and with_map(index, True) == index, "run make map"
 
 

@@ -146,7 +146,7 @@ def own_picture(page, tmp_path):
 
 SLOW = """
 import time
-from expr_course.sliders import EditorSliders
+from expr_course.editing.sliders import EditorSliders
 class Slow(type(sliders.editor)):
     edits = 0
     def edit(self, *args, **more):
@@ -161,7 +161,7 @@ sliders.editor.__class__ = Slow
 @pytest.mark.timeout(400)
 def test_a_slow_editor_shows_the_newest_state(jupyterlab, page):
     """However far the hand is ahead, the picture ends where the slider ends, and few of the positions are computed."""
-    cells = ["from expr_course.sliders import EditorSliders\nsliders = EditorSliders()", SLOW, "sliders",
+    cells = ["from expr_course.editing.sliders import EditorSliders\nsliders = EditorSliders()", SLOW, "sliders",
              "from ipywidgets import Button, HTML, HBox\nask, told = Button(description='count'), HTML()\n"
              "ask.on_click(lambda _: setattr(told, 'value', f'{Slow.edits} edits, {sliders.wish.max():.2f}'))\nHBox([ask, told])"]
     nb = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(source) for source in cells],

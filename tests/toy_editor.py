@@ -6,8 +6,8 @@ import torch
 from PIL import Image
 
 from expr_course.editing import ExpressionEditor
-from expr_course.images import open_image
-from expr_course.msf import MSFUNet
+from expr_course.data.images import open_image
+from expr_course.networks.msf import MSFUNet
 
 
 def network(n_aus=34, head="displacement"):

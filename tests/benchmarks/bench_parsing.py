@@ -25,7 +25,7 @@ NETWORKS = {"unet-slim": ("ParsingUNet", dict(width=16)), "unet-full": ("Parsing
 def measure(name, size, threads=2, seconds=SECONDS, batch=1):
     """In this process: pictures a second by the clock and by processor time, and the largest memory, in MiB, above what was used before."""
     import torch
-    from expr_course.pretrained import builder
+    from expr_course.training.weights import builder
 
     torch.set_num_threads(min(threads, os.cpu_count() or 1))
     kind, config = NETWORKS[name]

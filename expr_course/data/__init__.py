@@ -1,0 +1,1 @@
+"""Data: drawn and real faces through one door, in one frame, in one schema."""

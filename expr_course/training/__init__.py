@@ -1,0 +1,1 @@
+"""Training: the loop, what hangs on it, exact resume, recipes, and the card of every weight."""
