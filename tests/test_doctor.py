@@ -1,4 +1,4 @@
-"""expr-doctor: starts anywhere, judges facts, names remedies (lesson 05g)."""
+"""expr-doctor: starts anywhere, judges facts, names remedies (lesson 05i)."""
 import ast
 import json
 import subprocess

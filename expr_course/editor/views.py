@@ -49,7 +49,7 @@ class Source(NamedTuple):
 def _exact(subject: Subject) -> Subject: return subject._replace(face=open_image(to_pil(subject.face)).rgb)     # rounded to 8 bits
 
 def drawn_source(number: int = 0, expression: int = 0, size: int = 128) -> Source:
-    "Drawn person `number` of lesson 11c, with expression 0 (neutral) to 63, as a picture of size×size that could as well be a file"
+    "Drawn person `number` of lesson 11d, with expression 0 (neutral) to 63, as a picture of size×size that could as well be a file"
     subject, name = _exact(drawn(number, expression, size)), f"person-{number}{f'-{expression}' if expression else ''}.png"
     return Source(subject, to_png(subject.face), name, DRAW.format(number=number, expression=expression, size=size, name=name))
 
@@ -70,7 +70,7 @@ def photo_source(picture: Picture, data: bytes, name: str, before: str = "", whe
     return Source(_exact(view), data, name, before, tuple(faces), where or {"face": 0})
 
 def file_source(name: str, data: bytes, where: dict | None = None) -> Source:
-    "A picture that was uploaded: at most 8 MB and 24 million pixels (lesson 11c). ValueError with the remedy for what cannot be used"
+    "A picture that was uploaded: at most 8 MB and 24 million pixels (lesson 11d). ValueError with the remedy for what cannot be used"
     if len(data) > MAX_BYTES: raise ValueError(f"{name} has {len(data) / 1e6:.1f} MB and the limit here is {MAX_BYTES / 1e6:.0f}: make it smaller first")
     try: picture = open_image(data, max_pixels=MAX_UPLOAD_PIXELS)
     except ValueError as error: raise ValueError(f"{name}: {error}") from None
@@ -89,7 +89,7 @@ def any_source(image: Any, where: dict | None = None) -> Source:
 
 # %% ../../nbs/9-editor/19b_editor_views.ipynb #d28cf03e
 def png_file(image: Image.Image, text: dict[str, str]) -> bytes:
-    "A PIL image as the bytes of a PNG with text chunks, the same bytes that `save_png` of lesson 11d writes"
+    "A PIL image as the bytes of a PNG with text chunks, the same bytes that `save_png` of lesson 11e writes"
     write_png(image, buffer := io.BytesIO(), text)
     return buffer.getvalue()
 

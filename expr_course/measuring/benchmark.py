@@ -233,7 +233,7 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--size", type=int, default=64, choices=(32, 64, 96, 128, 256), help="pixels (default 64)")
     parser.add_argument("--cases", type=int, default=100, help="1 to 1000 (default 100: a quick look)")
     parser.add_argument("--nuisances", action="store_true", help="spoil inputs and answers alike: noise, blur, light, blocks")
-    parser.add_argument("--judged", action="store_true", help="also what the bundled judges read in the faces (lesson 07c)")
+    parser.add_argument("--judged", action="store_true", help="also what the bundled judges read in the faces (lesson 07d)")
     parser.add_argument("--device", help="cuda, mps or cpu (default: the best here)")
     parser.add_argument("--out", help="write the reports to this JSON file, and a table beside it")
     args = parser.parse_args(argv)

@@ -29,7 +29,7 @@ def fills(found: Found, width: int, height: int) -> bool:
     return change(whole(width, height), found.frame) < 0.5
 
 def decide(picture: Picture, face: int | str | None = None, box: list[float] | None = None, entire: bool = False) -> tuple[list[Found], str]:
-    """Which faces of a picture are edited, and what to tell about it. An empty list means its centred square, as in lesson 11d.
+    """Which faces of a picture are edited, and what to tell about it. An empty list means its centred square, as in lesson 11e.
 
     ValueError, with the remedy, where there is no face; ImportError for a photograph where scikit-image is missing."""
     height, width = picture.rgb.shape[-2:]
@@ -107,7 +107,7 @@ def face_number(text: str) -> int | str:
     return int(text)
 
 def photo_arguments() -> argparse.ArgumentParser:
-    "The command line of expr-edit: that of lesson 11d, for photographs and folders too"
+    "The command line of expr-edit: that of lesson 11e, for photographs and folders too"
     parser = arguments()
     parser.description = ("Edit the facial expression in a photograph, or in all of a folder (then OUT is a folder too), by relative action units. The largest face "
                           "is found and edited; a picture that is cropped to a face is edited whole. Edit yourself, or somebody who agreed.")

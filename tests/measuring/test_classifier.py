@@ -1,4 +1,4 @@
-"""The expression classifier: expressions of known emotion, a head on frozen features, confusions, saliency (lesson 07b)."""
+"""The expression classifier: expressions of known emotion, a head on frozen features, confusions, saliency (lesson 07c)."""
 import pytest
 import torch
 from hypothesis import given

@@ -1,4 +1,4 @@
-"""Judged scores: cases by hand, a judge that is a stub, and the benchmark with judges (lesson 07c)."""
+"""Judged scores: cases by hand, a judge that is a stub, and the benchmark with judges (lesson 07d)."""
 import json
 
 import pytest

@@ -1,4 +1,4 @@
-"""The command expr-train (lesson 05f)."""
+"""The command expr-train (lesson 05g)."""
 import json
 import os
 import signal
