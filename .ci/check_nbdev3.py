@@ -1,8 +1,8 @@
-"""Show that nbdev 3, which reads pyproject.toml, exports byte for byte the package that nbdev 2, which reads settings.ini, wrote.
+"""Show that nbdev 3, which reads pyproject.toml, exports byte for byte the package that nbdev 2, which reads
+settings.ini, wrote.
 
 nbdev 3 lives in an environment of its own, .venv-nbdev3, without torch. Standard library only.
 """
-import os
 import shutil
 import subprocess
 import sys
@@ -20,7 +20,9 @@ def install():
     stamp = VENV.parent / (NBDEV + ".stamp")
     if not stamp.is_file():
         subprocess.check_call([setup.find_python(), "-m", "venv", "--clear", str(VENV.parent)])
-        subprocess.check_call([str(VENV / "python"), "-m", "pip", "--disable-pip-version-check", "install", "-q", NBDEV])
+        subprocess.check_call(
+            [str(VENV / "python"), "-m", "pip", "--disable-pip-version-check", "install", "-q", NBDEV]
+        )
         stamp.touch()
 
 
@@ -38,7 +40,9 @@ def export(folder):
 
 
 def modules(root):
-    return {path.relative_to(root).as_posix(): path.read_bytes() for path in sorted((root / "expr_course").rglob("*.py"))}
+    return {
+        path.relative_to(root).as_posix(): path.read_bytes() for path in sorted((root / "expr_course").rglob("*.py"))
+    }
 
 
 def main():

@@ -71,7 +71,7 @@ def find_python(commands=None):
             return path
         if version in PYTHONS:
             incomplete = incomplete or (version, path)
-        seen.append("%s (%s)" % (version, path))
+        seen.append(f"{version} ({path})")
     if incomplete:
         raise Problem("Python %s at %s lacks the venv module. On Debian and Ubuntu: sudo apt install python%s-venv"
                       % (incomplete + (incomplete[0],)))
@@ -106,9 +106,8 @@ def check_disk(root=ROOT):
     fetch, need = sizes()
     free = shutil.disk_usage(str(root)).free
     if free < need:
-        raise Problem("%s has %.1f GB free, and the installation needs %.1f GB while it runs. Make room, move the folder to "
-                      "another disk, or take the CPU-only PyTorch (3.5 GB) with TORCH_INDEX=..., see README.md"
-                      % (root, free / GB, need / GB))
+        raise Problem(f"{root} has {free / GB:.1f} GB free, and the installation needs {need / GB:.1f} GB while it runs. Make room, move the folder to "
+                      "another disk, or take the CPU-only PyTorch (3.5 GB) with TORCH_INDEX=..., see README.md")
     say("about %.1f GB will be fetched; this happens once and takes some minutes" % (fetch / GB))
     if fetch > GB and not shutil.which("nvidia-smi"):
         say("no NVIDIA GPU was found: TORCH_INDEX=... with PyTorch's CPU-only index would fetch 0.5 GB instead (README.md)")
@@ -126,9 +125,8 @@ def explain(errors):
         return ("the packages cannot be fetched: no network, or a proxy or firewall in between (pip reads HTTPS_PROXY). "
                 "Repeat the command when the connection is back: what is installed already is kept")
     if "No matching distribution" in errors or "Could not find a version" in errors:
-        return ("a package, named above, has no ready-made build for this system (%s %s, Python %s), and nothing is compiled "
-                "here. Use 64-bit Python 3.12 on Linux, Windows or an Apple-silicon Mac, and check TORCH_INDEX if you set it"
-                % (platform.system(), platform.machine(), platform.python_version()))
+        return (f"a package, named above, has no ready-made build for this system ({platform.system()} {platform.machine()}, Python {platform.python_version()}), and nothing is compiled "
+                "here. Use 64-bit Python 3.12 on Linux, Windows or an Apple-silicon Mac, and check TORCH_INDEX if you set it")
     return "pip stopped with the error above. Repeat the command; if it stays, remove the folder .venv and repeat it"
 
 
@@ -150,8 +148,7 @@ def make_env(root=ROOT):
         return
     found = probe([str(venv_python(root))])
     if found and found[0] not in PYTHONS:
-        raise Problem("%s holds Python %s, and the course needs 3.11 to 3.13. Remove that folder and repeat the command"
-                      % (root / ".venv", found[0]))
+        raise Problem("{} holds Python {}, and the course needs 3.11 to 3.13. Remove that folder and repeat the command".format(root / ".venv", found[0]))
     python = None if found else find_python()
     stamp = root / ".venv" / "expr_course.stamp"
     if not stamp.is_file():  # an update fetches little
@@ -163,7 +160,7 @@ def make_env(root=ROOT):
         if subprocess.call([python, "-m", "venv", "--clear", str(root / ".venv")]):
             raise Problem("no environment could be made in %s: the message above says why" % (root / ".venv"))
     if index:
-        say("2/3 PyTorch from %s" % index)
+        say(f"2/3 PyTorch from {index}")
         pins = [line for line in (root / "constraints.txt").read_text().split() if line.startswith(("torch==", "torchvision=="))]
         pip(root, "--no-deps", "--index-url", index, *pins)
     say("%d/%d the course and its packages; unpacking is silent for a minute or two" % (steps, steps))
@@ -254,9 +251,9 @@ def copy_lessons(root=ROOT, fresh=False):
 
 def tell(report):
     for name in report["kept"]:
-        say("course/%s: yours is kept, though the original changed; make fresh brings that one" % name)
+        say(f"course/{name}: yours is kept, though the original changed; make fresh brings that one")
     for name in report["aside"]:
-        say("your changed lesson is kept as %s" % name)
+        say(f"your changed lesson is kept as {name}")
     changed = len(report["new"]) + len(report["updated"])
     say("course/ is your working copy of the lessons (%s): change what you like" % ("%d files written" % changed if changed else "up to date"))
 
@@ -272,11 +269,11 @@ def has_screen():
 
 def lab_command(python, folder, page=None, browser=True):
     """The command that starts JupyterLab in `folder`, opening the notebook `page`."""
-    command = [str(python), "-m", "jupyterlab", "--ServerApp.root_dir=%s" % folder,
+    command = [str(python), "-m", "jupyterlab", f"--ServerApp.root_dir={folder}",
                "--ServerApp.log_level=WARN",  # what stays is the address
                "--ServerApp.tornado_settings={'websocket_max_message_size': 104857600}"]  # a photograph through an upload button
     if page:
-        command.append("--LabApp.default_url=/lab/tree/%s" % page)
+        command.append(f"--LabApp.default_url=/lab/tree/{page}")
     if not browser:
         command.append("--no-browser")
     if hasattr(os, "geteuid") and os.geteuid() == 0:

@@ -126,8 +126,10 @@ def au_dict(vector: Tensor, digits: int = 2) -> dict[str, float]:
     out = {}
     for name, pair in zip(AUS, as_sides(vector).tolist(), strict=True):
         left, right = (round(value, digits) for value in pair)
-        if left == right: out |= {name: left} if left else {}
-        else: out |= {name + side: v for side, v in zip(SIDES, (left, right)) if v}
+        if left == right:
+            out |= {name: left} if left else {}
+        else:
+            out |= {name + side: v for side, v in zip(SIDES, (left, right)) if v}
     return out
 
 # %% ../nbs/1-faces/01_action_units.ipynb #14652694

@@ -7,7 +7,9 @@ __all__ = ['PROFILES', 'T', 'available_devices', 'pick_device', 'profile', 'by_p
            'set_rng_state', 'kept_rng']
 
 # %% ../nbs/3-training/05a_device.ipynb #612cf11e
-import contextlib, os, random
+import contextlib
+import os
+import random
 from collections.abc import Iterator
 from typing import Any, TypeVar
 
@@ -27,10 +29,14 @@ def pick_device(name: str | torch.device | None = None) -> torch.device:
     Raises ValueError where this machine has no such device."""
     here = available_devices()
     if name is None or name == "auto": return torch.device(here[0])
-    try: device = torch.device(name)
-    except RuntimeError: device = None
+    try:
+        device = torch.device(name)
+    except RuntimeError:
+        device = None
     if device is None or device.type not in here:
-        raise ValueError(f"Device {str(name)!r} is not available; this machine has {', '.join(here)}. Leave the device out to take the best one.")
+        raise ValueError(
+            f"Device {str(name)!r} is not available; this machine has {', '.join(here)}. Leave the device out to take the best one."
+        )
     return device
 
 # %% ../nbs/3-training/05a_device.ipynb #50401268
@@ -51,32 +57,47 @@ def by_profile(smoke: T, cpu: T, gpu: T) -> T:
 def seed_everything(seed: int) -> None:
     "Seed Python's, NumPy's and PyTorch's global generators (every device). `seed`: 0 to 2^32 - 1."
     if not 0 <= int(seed) < 2**32: raise ValueError(f"The seed is {seed}; it must lie between 0 and 2^32 - 1.")
-    random.seed(int(seed)); np.random.seed(int(seed)); torch.manual_seed(int(seed))
+    random.seed(int(seed))
+    np.random.seed(int(seed))
+    torch.manual_seed(int(seed))
 
 # %% ../nbs/3-training/05a_device.ipynb #eb73ae76
 def rng_state() -> dict[str, Any]:
     "The state of every global generator, as plain JSON values (byte strings in hexadecimal)."
-    hexed = lambda t: t.cpu().numpy().tobytes().hex()
+    def hexed(t):
+        return t.cpu().numpy().tobytes().hex()
     kind, keys, position, has_gauss, gauss = np.random.get_state()
-    state = dict(python=random.getstate(), numpy=[kind, keys.tolist(), position, has_gauss, gauss], torch=hexed(torch.get_rng_state()))
-    if torch.cuda.is_available(): state["cuda"] = [hexed(t) for t in torch.cuda.get_rng_state_all()]
-    if torch.backends.mps.is_available(): state["mps"] = hexed(torch.mps.get_rng_state())
+    state = dict(
+        python=random.getstate(),
+        numpy=[kind, keys.tolist(), position, has_gauss, gauss],
+        torch=hexed(torch.get_rng_state()),
+    )
+    if torch.cuda.is_available():
+        state["cuda"] = [hexed(t) for t in torch.cuda.get_rng_state_all()]
+    if torch.backends.mps.is_available():
+        state["mps"] = hexed(torch.mps.get_rng_state())
     return state
 
 def set_rng_state(state: dict[str, Any]) -> None:
-    "Put back what `rng_state` returned, also after a round trip through JSON. Generators of devices that are absent here are skipped."
-    tensor = lambda s: torch.frombuffer(bytearray.fromhex(s), dtype=torch.uint8)
+    """Put back what `rng_state` returned, also after a round trip through JSON. Generators of devices that are absent
+    here are skipped."""
+    def tensor(s):
+        return torch.frombuffer(bytearray.fromhex(s), dtype=torch.uint8)
     version, words, gauss = state["python"]
     random.setstate((version, tuple(words), gauss))
     kind, keys, *rest = state["numpy"]
     np.random.set_state((kind, np.array(keys, dtype=np.uint32), *rest))
     torch.set_rng_state(tensor(state["torch"]))
-    if "cuda" in state and torch.cuda.is_available(): torch.cuda.set_rng_state_all([tensor(s) for s in state["cuda"]][:torch.cuda.device_count()])
-    if "mps" in state and torch.backends.mps.is_available(): torch.mps.set_rng_state(tensor(state["mps"]))
+    if "cuda" in state and torch.cuda.is_available():
+        torch.cuda.set_rng_state_all([tensor(s) for s in state["cuda"]][:torch.cuda.device_count()])
+    if "mps" in state and torch.backends.mps.is_available():
+        torch.mps.set_rng_state(tensor(state["mps"]))
 
 @contextlib.contextmanager
 def kept_rng() -> Iterator[None]:
     "Whatever is drawn inside leaves the global generators as they were."
     state = rng_state()
-    try: yield
-    finally: set_rng_state(state)
+    try:
+        yield
+    finally:
+        set_rng_state(state)

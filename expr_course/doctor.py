@@ -8,7 +8,15 @@ __all__ = ['PROBE_TORCH', 'PROBE_VISION', 'BROWSERS', 'MAC_CHROME', 'Check', 'pr
            'diagnose', 'table', 'main']
 
 # %% ../nbs/3-training/05i_doctor.ipynb #abaab554
-import argparse, importlib.metadata, json, os, platform, re, shutil, subprocess, sys
+import argparse
+import importlib.metadata
+import json
+import os
+import platform
+import re
+import shutil
+import subprocess
+import sys
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -38,9 +46,12 @@ print(json.dumps(dict(version=torchvision.__version__)))
 """
 
 def probe(code: str, timeout: float = 120) -> dict[str, Any]:
-    "Run Python code in a process of its own and read the JSON on its last line; `error` instead when it fails, crashes or hangs."
-    try: done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=timeout)
-    except subprocess.TimeoutExpired: return {"error": f"no answer within {timeout:.0f} s"}
+    """Run Python code in a process of its own and read the JSON on its last line; `error` instead when it fails,
+    crashes or hangs."""
+    try:
+        done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=timeout)
+    except subprocess.TimeoutExpired:
+        return {"error": f"no answer within {timeout:.0f} s"}
     if done.returncode == 0: return json.loads(done.stdout.splitlines()[-1])
     said = done.stderr.strip().splitlines()
     return {"error": said[-1] if said else f"the process ended with code {done.returncode}"}
@@ -48,10 +59,14 @@ def probe(code: str, timeout: float = 120) -> dict[str, Any]:
 # %% ../nbs/3-training/05i_doctor.ipynb #a29a8946
 def memory_gib() -> float | None:
     "Memory of this machine in GiB, or of this container where it has a limit; None where the system does not tell."
-    try: total = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-    except (AttributeError, ValueError, OSError): return None
-    try: total = min(total, int(Path("/sys/fs/cgroup/memory.max").read_text()))
-    except (OSError, ValueError): pass
+    try:
+        total = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    except (AttributeError, ValueError, OSError):
+        return None
+    try:
+        total = min(total, int(Path("/sys/fs/cgroup/memory.max").read_text()))
+    except (OSError, ValueError):
+        pass
     return total / 2**30
 
 BROWSERS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable", "chrome", "msedge")
@@ -66,69 +81,130 @@ def find_browser() -> str | None:
 # %% ../nbs/3-training/05i_doctor.ipynb #19248870
 def declared() -> list[str]:
     "The requirements of expr_course, each with its extra as a marker; empty where the package is not installed."
-    try: return importlib.metadata.requires("expr_course") or []
-    except importlib.metadata.PackageNotFoundError: return []
+    try:
+        return importlib.metadata.requires("expr_course") or []
+    except importlib.metadata.PackageNotFoundError:
+        return []
 
 def number(version: str) -> tuple[int, ...]:
     "The leading numbers of a version: 2.14.1+cu130 -> (2, 14, 1)."
     return tuple(int(n) for n in re.match(r"[\d.]*", version)[0].split(".") if n)
 
 def read_requirement(text: str) -> tuple[str, str, tuple[int, ...], str | None]:
-    "(extra or \"\", name, least version, version here or None) of one requirement, such as voila>=0.5; extra == \"lab\"."
+    """(extra or "", name, least version, version here or None) of one requirement, such as voila>=0.5; extra == "lab".
+    """
     name = re.match(r"[A-Za-z0-9._-]+", text)[0]
     least, extra = re.search(r">=\s*([\d.]+)", text), re.search(r"extra\s*==\s*['\"](\w+)", text)
-    try: here = importlib.metadata.version(name)
-    except importlib.metadata.PackageNotFoundError: here = None
+    try:
+        here = importlib.metadata.version(name)
+    except importlib.metadata.PackageNotFoundError:
+        here = None
     return (extra[1] if extra else ""), name, (number(least[1]) if least else ()), here
 
 # %% ../nbs/3-training/05i_doctor.ipynb #817bd0e8
 def examine(folder: str | Path = ".") -> dict[str, Any]:
     "The facts, unjudged, as JSON values. `folder`: where runs will be written."
-    return dict(python=platform.python_version(), executable=sys.executable, platform=platform.platform(), machine=platform.machine(),
-                cores=len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1, memory=memory_gib(),
-                disk=shutil.disk_usage(folder).free / 2**30, nvidia=shutil.which("nvidia-smi") is not None, browser=find_browser(),
-                profile=os.environ.get("EXPR_PROFILE", ""), torch=probe(PROBE_TORCH), torchvision=probe(PROBE_VISION),
-                packages=[read_requirement(text) for text in declared()])
+    return dict(
+        python=platform.python_version(),
+        executable=sys.executable,
+        platform=platform.platform(),
+        machine=platform.machine(),
+        cores=len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1,
+        memory=memory_gib(),
+        disk=shutil.disk_usage(folder).free / 2**30,
+        nvidia=shutil.which("nvidia-smi") is not None,
+        browser=find_browser(),
+        profile=os.environ.get("EXPR_PROFILE", ""),
+        torch=probe(PROBE_TORCH),
+        torchvision=probe(PROBE_VISION),
+        packages=[read_requirement(text) for text in declared()],
+    )
 
 # %% ../nbs/3-training/05i_doctor.ipynb #f9ae0988
 def check_machine(f: dict[str, Any]) -> Iterator[Check]:
     "Python, memory, disk, environment."
     fine = (3, 11) <= number(f["python"])[:2] <= (3, 13)
-    yield Check("Python", "ok" if fine else "fail", f"{f['python']} ({f['executable']})", "" if fine else "Use Python 3.11, 3.12 or 3.13.")
+    yield Check(
+        "Python",
+        "ok" if fine else "fail",
+        f"{f['python']} ({f['executable']})",
+        "" if fine else "Use Python 3.11, 3.12 or 3.13.",
+    )
     yield Check("platform", "ok", f"{f['platform']}, {f['cores']} cores")
     if f["memory"] is not None:
         small = f["memory"] < 3.5
-        yield Check("memory", "note" if small else "ok", f"{f['memory']:.1f} GiB", "Below 4 GiB: keep to the smoke profile and close other programs." if small else "")
+        yield Check(
+            "memory",
+            "note" if small else "ok",
+            f"{f['memory']:.1f} GiB",
+            "Below 4 GiB: keep to the smoke profile and close other programs." if small else "",
+        )
     small = f["disk"] < 2
-    yield Check("disk", "note" if small else "ok", f"{f['disk']:.1f} GiB free", "Below 2 GiB: runs may not fit; free some space or use --out." if small else "")
-    if f["profile"] not in ("", "smoke", "cpu", "gpu"): yield Check("EXPR_PROFILE", "fail", repr(f["profile"]), "Set it to smoke, cpu or gpu, or unset it.")
+    yield Check(
+        "disk",
+        "note" if small else "ok",
+        f"{f['disk']:.1f} GiB free",
+        "Below 2 GiB: runs may not fit; free some space or use --out." if small else "",
+    )
+    if f["profile"] not in ("", "smoke", "cpu", "gpu"):
+        yield Check("EXPR_PROFILE", "fail", repr(f["profile"]), "Set it to smoke, cpu or gpu, or unset it.")
 
 # %% ../nbs/3-training/05i_doctor.ipynb #c1159023
 def check_torch(f: dict[str, Any]) -> Iterator[Check]:
     "torch, torchvision and the accelerators."
     torch, vision = f["torch"], f["torchvision"]
-    if "error" in torch: yield Check("torch", "fail", torch["error"], "Install it again: pip install --force-reinstall torch torchvision"); return
+    if "error" in torch:
+        yield Check(
+            "torch", "fail", torch["error"], "Install it again: pip install --force-reinstall torch torchvision"
+        )
+        return
     minor = number(torch["version"])[1]
     pair = f"torch {torch['version']} goes with torchvision 0.{minor + 15}: pip install --force-reinstall 'torchvision==0.{minor + 15}.*', from the same index as torch."
     yield Check("torch", "ok", torch["version"])
-    yield Check("torchvision", "fail", vision["error"], pair) if "error" in vision else Check("torchvision", "ok", vision["version"])
-    for name, memory in torch["gpus"]: yield Check("CUDA", "ok", f"{name}, {memory:.0f} GiB")
+    yield (
+        Check("torchvision", "fail", vision["error"], pair)
+        if "error" in vision
+        else Check("torchvision", "ok", vision["version"])
+    )
+    for name, memory in torch["gpus"]:
+        yield Check("CUDA", "ok", f"{name}, {memory:.0f} GiB")
     if not torch["gpus"] and f["nvidia"]:
-        why = "its driver does not answer; update it" if torch["built_for_cuda"] else "this torch is built without CUDA; install the CUDA build named on PyTorch's install page"
+        why = (
+            "its driver does not answer; update it"
+            if torch["built_for_cuda"]
+            else "this torch is built without CUDA; install the CUDA build named on PyTorch's install page"
+        )
         yield Check("CUDA", "note", "not usable", f"There seems to be an NVIDIA GPU, but {why}.")
-    if torch["mps"]: yield Check("MPS", "ok", "Apple GPU; the recipes of the cpu profile use it")
+    if torch["mps"]:
+        yield Check("MPS", "ok", "Apple GPU; the recipes of the cpu profile use it")
 
 # %% ../nbs/3-training/05i_doctor.ipynb #52a8c9e8
 def check_packages(f: dict[str, Any]) -> Iterator[Check]:
     "One line for the required packages and one per extra."
-    if not f["packages"]: yield Check("expr_course", "fail", "not installed", "In the folder of the checkout: pip install -e '.[lab]'"); return
+    if not f["packages"]:
+        yield Check("expr_course", "fail", "not installed", "In the folder of the checkout: pip install -e '.[lab]'")
+        return
     for extra in sorted({p[0] for p in f["packages"]}):
         mine = [p for p in f["packages"] if p[0] == extra]
-        bad = [f"{name} {here or 'is missing'}" for _, name, least, here in mine if here is None or number(here) < tuple(least)]
+        bad = [
+            f"{name} {here or 'is missing'}"
+            for _, name, least, here in mine
+            if here is None or number(here) < tuple(least)
+        ]
         title, target = (f"extra [{extra}]", f".[{extra}]") if extra else ("packages", ".")
         level = "ok" if not bad else "note" if extra else "fail"
-        yield Check(title, level, ", ".join(bad) or f"all {len(mine)} present", f"In the folder of the checkout: pip install -e '{target}'" if bad else "")
-    yield Check("browser", "ok" if f["browser"] else "note", f["browser"] or "no Chromium or Chrome", "" if f["browser"] else "Only the browser tests need one: install chromium.")
+        yield Check(
+            title,
+            level,
+            ", ".join(bad) or f"all {len(mine)} present",
+            f"In the folder of the checkout: pip install -e '{target}'" if bad else "",
+        )
+    yield Check(
+        "browser",
+        "ok" if f["browser"] else "note",
+        f["browser"] or "no Chromium or Chrome",
+        "" if f["browser"] else "Only the browser tests need one: install chromium.",
+    )
 
 # %% ../nbs/3-training/05i_doctor.ipynb #31fdd4d7
 def suggest_profile(f: dict[str, Any]) -> str:
@@ -144,18 +220,28 @@ def diagnose(f: dict[str, Any]) -> list[Check]:
 def table(checks: list[Check]) -> str:
     "The checks as text."
     signs = dict(ok="ok  ", note="note", fail="FAIL")
-    lines = [f"{signs[c.level]}  {c.name:14} {c.found}" + (f"\n      {'':14} -> {c.remedy}" if c.remedy else "") for c in checks]
+    lines = [
+        f"{signs[c.level]}  {c.name:14} {c.found}" + (f"\n      {'':14} -> {c.remedy}" if c.remedy else "")
+        for c in checks
+    ]
     return "\n".join(lines)
 
 # %% ../nbs/3-training/05i_doctor.ipynb #72468cc5
 def main(argv: list[str] | None = None) -> int:
     "The command `expr-doctor`. Returns 0 when nothing failed, else 1."
-    parser = argparse.ArgumentParser("expr-doctor", description="Says what this machine can do for expr_course, what is missing, and the remedy.")
+    parser = argparse.ArgumentParser(
+        "expr-doctor", description="Says what this machine can do for expr_course, what is missing, and the remedy."
+    )
     parser.add_argument("--json", action="store_true", help="print facts and checks as JSON")
     as_json = parser.parse_args(argv).json
     facts = examine()
     checks = diagnose(facts)
-    print(json.dumps({"facts": facts, "checks": [asdict(c) for c in checks], "profile": suggest_profile(facts)}, indent=1) if as_json else table(checks))
+    print(
+        json.dumps({"facts": facts, "checks": [asdict(c) for c in checks], "profile": suggest_profile(facts)}, indent=1)
+        if as_json
+        else table(checks)
+    )
     return int(any(c.level == "fail" for c in checks))
 
-if __name__ == "__main__" and "__file__" in globals(): sys.exit(main())
+if __name__ == "__main__" and "__file__" in globals():
+    sys.exit(main())

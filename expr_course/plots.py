@@ -16,20 +16,27 @@ from torch import Tensor
 
 # %% ../nbs/1-faces/02_looking.ipynb #b94d64e7
 def as_batch(images: Tensor) -> Tensor:
-    """3×H×W, 1×H×W, N×3×H×W or N×1×H×W in [-1, 1] -> float N×3×H×W, detached, on the CPU; grey becomes three equal channels.
+    """3×H×W, 1×H×W, N×3×H×W or N×1×H×W in [-1, 1] -> float N×3×H×W, detached, on the CPU; grey becomes three equal
+    channels.
 
     Raises `ValueError` for another shape or for NaN."""
     x = images.detach().float().cpu()
     x = x[None] if x.ndim == 3 else x
     if x.ndim != 4 or x.shape[1] not in (1, 3):
-        hint = ": move the channels to the front with permute(0, 3, 1, 2)" if x.ndim == 4 and x.shape[-1] in (1, 3) else ""
+        hint = (
+            ": move the channels to the front with permute(0, 3, 1, 2)" if x.ndim == 4 and x.shape[-1] in (1, 3) else ""
+        )
         raise ValueError(f"pictures are N×3×H×W or 3×H×W in [-1, 1], not {'×'.join(map(str, images.shape))}{hint}")
-    if x.isnan().any(): raise ValueError("the pictures contain NaN: find the step that made it (torch.autograd.set_detect_anomaly helps)")
+    if x.isnan().any():
+        raise ValueError(
+            "the pictures contain NaN: find the step that made it (torch.autograd.set_detect_anomaly helps)"
+        )
     return x.expand(-1, 3, -1, -1)
 
 # %% ../nbs/1-faces/02_looking.ipynb #87a23022
 def to_uint8(images: Tensor) -> np.ndarray:
-    """N×3×H×W (or 3×H×W) in [-1, 1] -> uint8 array N×H×W×3: -1 is 0, 1 is 255, a half rounds to even, values outside are clipped.
+    """N×3×H×W (or 3×H×W) in [-1, 1] -> uint8 array N×H×W×3: -1 is 0, 1 is 255, a half rounds to even, values outside
+    are clipped.
 
     Raises `ValueError` for another shape or for NaN."""
     return (as_batch(images) * 127.5 + 127.5).round().clamp(0, 255).byte().permute(0, 2, 3, 1).contiguous().numpy()
@@ -41,7 +48,8 @@ def to_pil(image: Tensor) -> Any:
     Raises `ValueError` for several pictures, another shape or NaN."""
     from PIL import Image
     pixels = to_uint8(image)
-    if len(pixels) != 1: raise ValueError(f"to_pil takes one picture and got {len(pixels)}: pick one, or use contact_sheet")
+    if len(pixels) != 1:
+        raise ValueError(f"to_pil takes one picture and got {len(pixels)}: pick one, or use contact_sheet")
     return Image.fromarray(pixels[0])
 
 # %% ../nbs/1-faces/02_looking.ipynb #png10002
@@ -52,35 +60,63 @@ def to_png(image: Tensor) -> bytes:
     return buffer.getvalue()
 
 # %% ../nbs/1-faces/02_looking.ipynb #e85cedf2
-PALETTE = ((40, 44, 52), (236, 188, 155), (217, 142, 104), (90, 90, 96), (54, 126, 184), (120, 190, 236), (120, 75, 40), (178, 120, 66),
-           (234, 120, 150), (250, 170, 190), (110, 12, 28), (222, 45, 60), (250, 110, 92), (96, 62, 140), (60, 160, 90), (250, 220, 60),
-           (200, 170, 60), (158, 112, 116), (70, 140, 145))     # red, green, blue of the 19 classes, in CelebAMask-HQ's order
+PALETTE = (
+    (40, 44, 52),
+    (236, 188, 155),
+    (217, 142, 104),
+    (90, 90, 96),
+    (54, 126, 184),
+    (120, 190, 236),
+    (120, 75, 40),
+    (178, 120, 66),
+    (234, 120, 150),
+    (250, 170, 190),
+    (110, 12, 28),
+    (222, 45, 60),
+    (250, 110, 92),
+    (96, 62, 140),
+    (60, 160, 90),
+    (250, 220, 60),
+    # red, green, blue of the 19 classes, in CelebAMask-HQ's order
+    (200, 170, 60),
+    (158, 112, 116),
+    (70, 140, 145),
+)
 
 # %% ../nbs/1-faces/02_looking.ipynb #eb396b69
 def color_labels(labels: Tensor) -> Tensor:
-    """Label maps N×H×W or H×W (whole numbers from 0 to 18) -> pictures N×3×H×W in [-1, 1], one colour of `PALETTE` for each class.
+    """Label maps N×H×W or H×W (whole numbers from 0 to 18) -> pictures N×3×H×W in [-1, 1], one colour of `PALETTE` for
+    each class.
 
     Raises `ValueError` for another shape, for fractions, or for a number that is no class."""
     maps = labels.detach().cpu()
     maps = maps[None] if maps.ndim == 2 else maps
     if maps.ndim != 3 or maps.is_floating_point():
         shape = "×".join(map(str, labels.shape))
-        raise ValueError(f"labels are whole numbers N×H×W, not {labels.dtype} {shape} (of scores, take argmax(1) first)")
+        raise ValueError(
+            f"labels are whole numbers N×H×W, not {labels.dtype} {shape} (of scores, take argmax(1) first)"
+        )
     if maps.numel() and not 0 <= int(maps.min()) <= int(maps.max()) < len(PALETTE):
-        raise ValueError(f"labels run from 0 to {len(PALETTE) - 1}, and these from {int(maps.min())} to {int(maps.max())}")
+        raise ValueError(
+            f"labels run from 0 to {len(PALETTE) - 1}, and these from {int(maps.min())} to {int(maps.max())}"
+        )
     return (torch.tensor(PALETTE) / 127.5 - 1)[maps.long()].permute(0, 3, 1, 2)
 
 # %% ../nbs/1-faces/02_looking.ipynb #8f8494ec
-HEAT = ((0, 0, 0), (70, 15, 105), (170, 45, 90), (240, 110, 40), (253, 205, 60), (255, 255, 240))     # of a change, from none to full
+# of a change, from none to full
+HEAT = ((0, 0, 0), (70, 15, 105), (170, 45, 90), (240, 110, 40), (253, 205, 60), (255, 255, 240))
 
 def difference(a: Tensor, b: Tensor, gain: float = 4.0) -> Tensor:
-    """Where two pictures differ: N×3×H×W in [-1, 1], black where they agree, white where the largest of the three channels differs
-    by 1/gain of the whole range or more. a, b: N×3×H×W (or 3×H×W) in [-1, 1]; one picture may stand against many.
+    """Where two pictures differ: N×3×H×W in [-1, 1], black where they agree, white where the largest of the three
+    channels differs by 1/gain of the whole range or more. a, b: N×3×H×W (or 3×H×W) in [-1, 1]; one picture may stand
+    against many.
 
     Raises `ValueError` if they cannot be compared."""
     a, b = as_batch(a), as_batch(b)
     if (len(a) != len(b) and 1 not in (len(a), len(b))) or a.shape[2:] != b.shape[2:]:
-        raise ValueError(f"cannot compare {tuple(a.shape)} with {tuple(b.shape)}: give as many pictures, or one, of the same size")
+        raise ValueError(
+            f"cannot compare {tuple(a.shape)} with {tuple(b.shape)}: give as many pictures, or one, of the same size"
+        )
     step = ((a - b).abs().amax(1) / 2 * gain).clamp(0, 1) * (len(HEAT) - 1)
     low = step.floor().clamp(max=len(HEAT) - 2).long()
     colors = torch.tensor(HEAT) / 127.5 - 1
@@ -88,7 +124,8 @@ def difference(a: Tensor, b: Tensor, gain: float = 4.0) -> Tensor:
 
 # %% ../nbs/1-faces/02_looking.ipynb #7ef5895f
 def contact_sheet(images: Tensor, columns: int = 8, gap: int = 2) -> Tensor:
-    "Many pictures N×3×H×W side by side as one, 3×H'×W' in [-1, 1], row by row, with white gaps of `gap` pixels; show it with `to_pil`."
+    """Many pictures N×3×H×W side by side as one, 3×H'×W' in [-1, 1], row by row, with white gaps of `gap` pixels; show
+    it with `to_pil`."""
     x = as_batch(images)
     n, _, height, width = x.shape
     columns = min(columns, n)
@@ -100,21 +137,28 @@ def contact_sheet(images: Tensor, columns: int = 8, gap: int = 2) -> Tensor:
 
 # %% ../nbs/1-faces/02_looking.ipynb #b548d483
 def _pyplot() -> Any:
-    try: import matplotlib.pyplot as plt
+    try:
+        import matplotlib.pyplot as plt
     except ImportError as error:
-        raise ImportError("figures need matplotlib: install the notebook extra, pip install 'expr_course[lab]'") from error
+        raise ImportError(
+            "figures need matplotlib: install the notebook extra, pip install 'expr_course[lab]'"
+        ) from error
     return plt
 
 GAP, LINE = 0.04, 0.15     # inches between pictures, and of a line of title
 
 # %% ../nbs/1-faces/02_looking.ipynb #fad45b73
 def show_images(rows: Any, titles: list | None = None, row_titles: list | None = None, height: float = 1.6) -> Any:
-    """A figure of rows of pictures. rows: a list of rows, each a tensor N×3×H×W in [-1, 1] or a list of 3×H×W (a single tensor is one row).
+    """A figure of rows of pictures. rows: a list of rows, each a tensor N×3×H×W in [-1, 1] or a list of 3×H×W (a single
+    tensor is one row).
     titles: one a column, or one list a row. row_titles: one a row, on the left. height: of a picture, in inches.
 
-    Returns the matplotlib figure, closed: as the last line of a cell it is shown once; elsewhere use `display(figure)`."""
+    Returns the matplotlib figure, closed: as the last line of a cell it is shown once; elsewhere use
+    `display(figure)`."""
     rows = [rows] if isinstance(rows, Tensor) else rows
-    rows = [[picture for item in ([row] if isinstance(row, Tensor) else row) for picture in to_uint8(item)] for row in rows]
+    rows = [
+        [picture for item in ([row] if isinstance(row, Tensor) else row) for picture in to_uint8(item)] for row in rows
+    ]
     above = titles if titles and not isinstance(titles[0], str) else [titles or []] + [[]] * (len(rows) - 1)
     space = [(GAP + LINE * (1 + max(str(title).count("\n") for title in row)) if row else GAP) for row in above]
     wide = max(sum(height * pixels.shape[1] / pixels.shape[0] + GAP for pixels in row) for row in rows)
@@ -129,7 +173,8 @@ def show_images(rows: Any, titles: list | None = None, row_titles: list | None =
 
 # %% ../nbs/1-faces/02_looking.ipynb #e8932ed3
 def _show_row(figure: Any, row: list, names: list, name: str, top: float, height: float) -> None:
-    "One row of byte pictures, `top` inches from the upper edge of the figure, with the titles `names` and the row's own title on the left"
+    """One row of byte pictures, `top` inches from the upper edge of the figure, with the titles `names` and the row's
+    own title on the left"""
     wide, high = figure.get_size_inches()
     left = 0.0
     for k, pixels in enumerate(row):
@@ -137,6 +182,8 @@ def _show_row(figure: Any, row: list, names: list, name: str, top: float, height
         ax = figure.add_axes([left / wide, 1 - (top + height) / high, width / wide, height / high])
         ax.imshow(pixels, interpolation="antialiased", aspect="auto")
         ax.set_axis_off()
-        if k < len(names): ax.set_title(names[k], fontsize=8, pad=2)
-        if k == 0: ax.text(-0.06 / width, 0.5, name, transform=ax.transAxes, ha="right", va="center", fontsize=8)
+        if k < len(names):
+            ax.set_title(names[k], fontsize=8, pad=2)
+        if k == 0:
+            ax.text(-0.06 / width, 0.5, name, transform=ax.transAxes, ha="right", va="center", fontsize=8)
         left += width + GAP

@@ -49,7 +49,13 @@ PLACES = (
     "/Applications/Chromium.app/Contents/MacOS/Chromium",
     r"C:\Program Files\Google\Chrome\Application\chrome.exe",
 )
-FLAGS = ["--disable-gpu", "--disable-background-networking", "--disable-component-update", "--disable-sync", "--no-first-run"]
+FLAGS = [
+    "--disable-gpu",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+    "--no-first-run",
+]
 
 
 def find_browser():
@@ -96,12 +102,13 @@ class Lab:
         page.wait_for_function(READY)
 
     def run_all(self, page, count=None):
-        """Run all cells and wait until the kernel is idle again. count: of code cells, waits until that many were run."""
+        """Run all cells and wait until the kernel is idle again. count: of code cells, waits until that many were
+        run."""
         for _ in range(10):  # a click that comes before the notebook listens does nothing
             page.get_by_role("menuitem", name="Run", exact=True).click()
             page.get_by_role("menuitem", name="Run All Cells", exact=True).click()
             try:
-                page.wait_for_function("(%s).some(text => /[*\\d]/.test(text))" % PROMPTS, timeout=5_000)
+                page.wait_for_function(f"({PROMPTS}).some(text => /[*\\d]/.test(text))", timeout=5_000)
                 break
             except Exception as error:
                 if type(error).__name__ != "TimeoutError":
@@ -110,8 +117,12 @@ class Lab:
             if question.count():
                 question.first.click()
         if count:
-            page.wait_for_function("count => (%s).filter(text => /\\d/.test(text)).length >= count" % PROMPTS, arg=count, timeout=240_000)
-        page.locator(".jp-Notebook-ExecutionIndicator[data-status=idle]").first.wait_for(state="attached", timeout=240_000)
+            page.wait_for_function(
+                f"count => ({PROMPTS}).filter(text => /\\d/.test(text)).length >= count", arg=count, timeout=240_000
+            )
+        page.locator(".jp-Notebook-ExecutionIndicator[data-status=idle]").first.wait_for(
+            state="attached", timeout=240_000
+        )
 
 
 @pytest.fixture
@@ -119,9 +130,17 @@ def jupyterlab(tmp_path, setup):
     """JupyterLab, started as `make course` starts it, on an empty folder: a Lab."""
     folder, private = tmp_path / "lab", tmp_path / "jupyter"
     folder.mkdir()
-    environment = dict(os.environ, PYTHONPATH=str(ROOT), EXPR_PROFILE="smoke", OMP_NUM_THREADS="1", IPYTHONDIR=str(private / "ipython"),
-                       JUPYTER_RUNTIME_DIR=str(private / "runtime"), JUPYTER_CONFIG_DIR=str(private / "config"),
-                       JUPYTER_DATA_DIR=str(private / "data"), JUPYTERLAB_WORKSPACES_DIR=str(private / "workspaces"))
+    environment = dict(
+        os.environ,
+        PYTHONPATH=str(ROOT),
+        EXPR_PROFILE="smoke",
+        OMP_NUM_THREADS="1",
+        IPYTHONDIR=str(private / "ipython"),
+        JUPYTER_RUNTIME_DIR=str(private / "runtime"),
+        JUPYTER_CONFIG_DIR=str(private / "config"),
+        JUPYTER_DATA_DIR=str(private / "data"),
+        JUPYTERLAB_WORKSPACES_DIR=str(private / "workspaces"),
+    )
     command = setup.lab_command(sys.executable, folder, browser=False) + ["--ServerApp.port=0"]
     with open(tmp_path / "jupyter.log", "w") as log:
         server = subprocess.Popen(command, env=environment, stdout=log, stderr=log, start_new_session=os.name != "nt")

@@ -3,7 +3,8 @@
     python tests/lessons.py                      run every lesson and solution, store the cleaned outputs (make lessons)
     python tests/lessons.py 01_action_units ...  only these
     python tests/lessons.py --check NAME         run one in a scratch copy and store nothing (what the tests do)
-    python tests/lessons.py --map                write the table of lessons into README.md and nbs/index.ipynb (make map)
+    python tests/lessons.py --map                write the table of lessons into README.md and nbs/index.ipynb (make
+    map)
 """
 import ast
 import asyncio
@@ -48,9 +49,14 @@ def solutions():
 
 
 def find(name):
-    """The notebook that a person calls `1-faces/01_action_units`, `01_action_units` or `nbs/1-faces/01_action_units.ipynb`."""
+    """The notebook that a person calls `1-faces/01_action_units`, `01_action_units` or
+    `nbs/1-faces/01_action_units.ipynb`."""
     name = name.removesuffix(".ipynb").removeprefix("nbs/")
-    found = [path for path in notebooks() if name in (name_of(path), path.stem) and ("solutions" in name or path.parent.name != "solutions")]
+    found = [
+        path
+        for path in notebooks()
+        if name in (name_of(path), path.stem) and ("solutions" in name or path.parent.name != "solutions")
+    ]
     if not found:
         raise SystemExit(f"there is no notebook {name!r}; names look like {name_of(lessons()[1])}")
     return found[0]
@@ -179,14 +185,17 @@ def scratch_copy(path, folder):
 
 
 def run(path, seconds=None):
-    """Run a notebook in a fresh kernel, in its own folder. Returns it with cleaned outputs; raises what `execute` does."""
+    """Run a notebook in a fresh kernel, in its own folder. Returns it with cleaned outputs; raises what `execute`
+    does."""
     return clean(execute(path, seconds))
 
 
 def execute(path, seconds=None):
-    """`run` without the cleaning, which is work for nothing where outputs are not kept. Raises nbclient's CellExecutionError.
+    """`run` without the cleaning, which is work for nothing where outputs are not kept. Raises nbclient's
+    CellExecutionError.
 
-    seconds: TimeoutError where the whole notebook takes longer (None: no limit); its kernel is ended before that is raised.
+    seconds: TimeoutError where the whole notebook takes longer (None: no limit); its kernel is ended before that is
+    raised.
     """
     from jupyter_core.utils import run_sync
     from nbclient import NotebookClient
@@ -228,7 +237,8 @@ def clean(nb):
 
 
 def lighten(data):
-    """The outputs of one result with the lightest form of its picture: PNG as it came, with 96 colours (plots), or JPEG where shading makes PNG heavy."""
+    """The outputs of one result with the lightest form of its picture: PNG as it came, with 96 colours (plots), or JPEG
+    where shading makes PNG heavy."""
     kept = {mime: content for mime, content in data.items() if not mime.startswith("image/")}
     forms = {mime: base64.b64decode(data[mime]) for mime in ("image/png", "image/jpeg") if mime in data}
     if not forms:

@@ -33,13 +33,17 @@ def test_sides_and_short_names():
 @pytest.mark.parametrize("name", ["AU13", "AU", "", "smile", "AU28", "AU123", None, 12, "L"])
 def test_unknown_names_say_what_is_known(name):
     for read in (au_index, parse_au):
-        with pytest.raises(ValueError, match="AU01, AU02"): read(name)
+        with pytest.raises(ValueError, match="AU01, AU02"):
+            read(name)
 
 
 def test_the_close_match_is_named():
-    with pytest.raises(ValueError, match="did you mean 'AU12'"): au_index("UA12")
-    with pytest.raises(ValueError, match="parse_au"): au_index("AU12L")
-    with pytest.raises(ValueError, match="happiness"): emotion_vector("happyness")
+    with pytest.raises(ValueError, match="did you mean 'AU12'"):
+        au_index("UA12")
+    with pytest.raises(ValueError, match="parse_au"):
+        au_index("AU12L")
+    with pytest.raises(ValueError, match="happiness"):
+        emotion_vector("happyness")
 
 
 def test_vector_by_hand():
@@ -54,7 +58,8 @@ def test_vector_by_hand():
     ({"AU12": 3.5}, False, "divide by 5"), ({"AU12": -0.5}, False, "relative=True"), ({"AU12": math.nan}, False, "drop"),
     ({"AU12": math.inf}, True, "outside"), ({"AU12": 1.26}, True, "outside"), ({"AU4": 0.1, "AU04": 0.2}, False, "twice")])
 def test_vector_refuses(values, relative, hint):
-    with pytest.raises(ValueError, match=hint) as error: au_vector(values, relative)
+    with pytest.raises(ValueError, match=hint) as error:
+        au_vector(values, relative)
     assert "AU" in str(error.value)
 
 
@@ -94,7 +99,8 @@ def test_sides_and_batches():
     assert relative(flat, as_sides(flat)).abs().max() == 0
     as_sides(flat)[0] += 1  # both columns are memory of their own
     for shape in ((3, 16), (17, 3), (), (2, 17, 1), (0,)):
-        with pytest.raises(ValueError, match="N×17×2"): as_sides(torch.zeros(shape))
+        with pytest.raises(ValueError, match="N×17×2"):
+            as_sides(torch.zeros(shape))
     assert as_sides(torch.zeros(0, 17)).shape == (0, 17, 2)
 
 
@@ -109,7 +115,8 @@ def test_prototypes():
     assert torch.allclose(emotion_vector("anger", 0.5), emotion_vector("anger") / 2)
     assert emotion_vector("surprise")[au_index("AU05"), 0] == pytest.approx(0.4)
     for bad in (-0.1, 1.3, math.nan):
-        with pytest.raises(ValueError, match="intensity"): emotion_vector("anger", bad)
+        with pytest.raises(ValueError, match="intensity"):
+            emotion_vector("anger", bad)
     assert list(EMOTIONS)[:3] == ["neutral", "happiness", "sadness"]  # AffectNet's numbering
 
 
@@ -130,7 +137,10 @@ def test_samples_are_plausible():
     share = active.float().mean(0)
     assert 2 < active.sum(1).float().mean() < 4.5 and share.min() > 0.06 and share.max() < 0.5
     assert 0.08 < (~active.any(1)).float().mean() < 0.25
-    def together(a, b): return (active[:, au_index(a)] & active[:, au_index(b)]).float().mean() / (share[au_index(a)] * share[au_index(b)])
+    def together(a, b):
+        return (active[:, au_index(a)] & active[:, au_index(b)]).float().mean() / (
+            share[au_index(a)] * share[au_index(b)]
+        )
     assert together("AU06", "AU12") > 2 and together("AU01", "AU02") > 1.5 and together("AU26", "AU25") > 1.5
     assert together("AU05", "AU45") < 0.3 and together("AU12", "AU15") < 0.3
     assert aus.amax((0, 2)).min() > 0.8  # every AU is seen strong
@@ -142,12 +152,16 @@ def test_asymmetry():
         aus = sample_aus(4000, 3, a)[:, [au_index(n) for n in ("AU01", "AU04", "AU17")]]
         on = aus.amax(-1) > 0.3
         return ((aus[..., 0] - aus[..., 1]).abs() / aus.amax(-1).clamp(min=1e-6))[on].mean().item()
-    assert uneven(0) == 0 and uneven(0.15) == pytest.approx(0.15, abs=0.03) and uneven(0.5) == pytest.approx(0.5, abs=0.05)
+    assert (
+        uneven(0) == 0 and uneven(0.15) == pytest.approx(0.15, abs=0.03) and uneven(0.5) == pytest.approx(0.5, abs=0.05)
+    )
     jaw = sample_aus(2000, 3, 0.5)[:, au_index("AU26")]
     assert torch.equal(jaw[:, 0], jaw[:, 1])
     for bad in (-0.1, 1.0):
-        with pytest.raises(ValueError, match="asymmetry"): sample_aus(3, 0, bad)
-    with pytest.raises(ValueError, match="n >= 0"): sample_aus(-1, 0)
+        with pytest.raises(ValueError, match="asymmetry"):
+            sample_aus(3, 0, bad)
+    with pytest.raises(ValueError, match="n >= 0"):
+        sample_aus(-1, 0)
 
 
 def test_check_names_the_sample_and_the_remedy():
@@ -156,14 +170,20 @@ def test_check_names_the_sample_and_the_remedy():
     assert check_aus(-good, relative=True).min() <= 0 and check_aus(torch.zeros(17)).shape == (17, 2)
     bad = good.clone()
     bad[2, au_index("AU26"), 1] = math.nan
-    with pytest.raises(ValueError, match="sample 2, AU26 right is nan.*drop"): check_aus(bad)
+    with pytest.raises(ValueError, match="sample 2, AU26 right is nan.*drop"):
+        check_aus(bad)
     bad[2, au_index("AU26"), 1] = 4.2
-    with pytest.raises(ValueError, match="labels: sample 2, AU26 right is 4.2.*divide by 5"): check_aus(bad, name="labels")
+    with pytest.raises(ValueError, match="labels: sample 2, AU26 right is 4.2.*divide by 5"):
+        check_aus(bad, name="labels")
     bad[2, au_index("AU26"), 1] = 1.5
-    with pytest.raises(ValueError, match="-1.25 to 1.25"): check_aus(bad, relative=True)
-    with pytest.raises(TypeError, match="divide OpenFace's 0-5 by 5"): check_aus(torch.zeros(2, 17, dtype=torch.long))
-    with pytest.raises(TypeError, match="au_vector for a dict"): check_aus({"AU12": 1})
-    with pytest.raises(ValueError, match="N×17"): check_aus(torch.zeros(2, 18))
+    with pytest.raises(ValueError, match="-1.25 to 1.25"):
+        check_aus(bad, relative=True)
+    with pytest.raises(TypeError, match="divide OpenFace's 0-5 by 5"):
+        check_aus(torch.zeros(2, 17, dtype=torch.long))
+    with pytest.raises(TypeError, match="au_vector for a dict"):
+        check_aus({"AU12": 1})
+    with pytest.raises(ValueError, match="N×17"):
+        check_aus(torch.zeros(2, 18))
 
 
 def test_gradients_pass():

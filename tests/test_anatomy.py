@@ -33,12 +33,16 @@ def lines(cell):
 
 def test_title(nb):
     assert nb.cells[0].cell_type == "markdown"
-    assert re.fullmatch(r"# \S.*\n\n?> \S.*", nb.cells[0].source.strip()), "cell 1 is '# Title', then a one-line '> subtitle'"
+    assert re.fullmatch(r"# \S.*\n\n?> \S.*", nb.cells[0].source.strip()), (
+        "cell 1 is '# Title', then a one-line '> subtitle'"
+    )
 
 
 def test_objectives(nb):
     cell = nb.cells[1]
-    assert cell.cell_type == "markdown" and cell.source.startswith("## What you will learn"), "cell 2 is '## What you will learn'"
+    assert cell.cell_type == "markdown" and cell.source.startswith("## What you will learn"), (
+        "cell 2 is '## What you will learn'"
+    )
     assert 3 <= len(ITEM.findall(cell.source)) <= 5, "3 to 5 objectives"
     assert re.search(r"^\*\*Prerequisites:\*\* \S", cell.source, re.MULTILINE)
     minutes = r"[\d.]+ min"
@@ -55,7 +59,9 @@ def test_closing_sections(nb):
 def test_questions_and_exercises(nb, path):
     assert 5 <= len(ITEM.findall(sections(nb).get("Questions", ""))) <= 8, "5 to 8 questions"
     exercises = sections(nb).get("Exercises", "").strip()
-    assert 2 <= len(ITEM.findall(exercises)) <= 4 or 2 <= len(re.findall(r"^(?:###|\*\*)", exercises, re.MULTILINE)) <= 4, "2 to 4 exercises"
+    assert (
+        2 <= len(ITEM.findall(exercises)) <= 4 or 2 <= len(re.findall(r"^(?:###|\*\*)", exercises, re.MULTILINE)) <= 4
+    ), "2 to 4 exercises"
     assert f"[solutions](solutions/{path.name})" in exercises.split("\n")[-1]
     assert (path.parent / "solutions" / path.name).is_file(), "the solutions are missing"
 

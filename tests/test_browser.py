@@ -5,10 +5,16 @@ import pytest
 
 @pytest.mark.browser
 def test_a_notebook_runs_in_jupyterlab(jupyterlab, page):
-    cells = ["from ipywidgets import IntSlider, Label, VBox, jslink", "slider, label = IntSlider(value=6, max=9), Label('?')",
-             "slider.observe(lambda change: setattr(label, 'value', f'answer {7 * change.new}'), 'value')", "VBox([slider, label])"]
-    nb = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(source) for source in cells],
-                                  metadata={"kernelspec": {"name": "python3", "display_name": "python3", "language": "python"}})
+    cells = [
+        "from ipywidgets import IntSlider, Label, VBox, jslink",
+        "slider, label = IntSlider(value=6, max=9), Label('?')",
+        "slider.observe(lambda change: setattr(label, 'value', f'answer {7 * change.new}'), 'value')",
+        "VBox([slider, label])",
+    ]
+    nb = nbformat.v4.new_notebook(
+        cells=[nbformat.v4.new_code_cell(source) for source in cells],
+        metadata={"kernelspec": {"name": "python3", "display_name": "python3", "language": "python"}},
+    )
     nbformat.write(nb, jupyterlab.folder / "hello.ipynb")
     jupyterlab.open(page, "hello.ipynb")
     jupyterlab.run_all(page, count=len(cells))

@@ -11,9 +11,21 @@ from expr_course import doctor
 from expr_course.doctor import Check, diagnose, main, number, probe, read_requirement, suggest_profile, table
 
 SOURCE = Path(doctor.__file__)
-HEALTHY = dict(python="3.12.1", executable="/usr/bin/python", platform="Linux", machine="x86_64", cores=8, memory=16.0, disk=50.0, nvidia=False,
-               browser="/usr/bin/chromium", profile="", torch=dict(version="2.14.1", built_for_cuda=None, mps=False, gpus=[]),
-               torchvision=dict(version="0.29.1"), packages=[("", "torch", (2, 11), "2.14.1"), ("lab", "voila", (), "0.5.13")])
+HEALTHY = dict(
+    python="3.12.1",
+    executable="/usr/bin/python",
+    platform="Linux",
+    machine="x86_64",
+    cores=8,
+    memory=16.0,
+    disk=50.0,
+    nvidia=False,
+    browser="/usr/bin/chromium",
+    profile="",
+    torch=dict(version="2.14.1", built_for_cuda=None, mps=False, gpus=[]),
+    torchvision=dict(version="0.29.1"),
+    packages=[("", "torch", (2, 11), "2.14.1"), ("lab", "voila", (), "0.5.13")],
+)
 
 
 def levels(**changes):
@@ -30,13 +42,16 @@ def test_imports_only_the_standard_library():
 
 
 def test_starts_without_any_package():
-    """The doctor itself runs without site-packages, so without torch; the processes that it starts find torch, and that it works."""
+    """The doctor itself runs without site-packages, so without torch; the processes that it starts find torch, and that
+    it works."""
     code = f"import sys; sys.path.insert(0, {str(SOURCE.parents[1])!r}); from expr_course.doctor import main; sys.exit(main(['--json']))"
     done = subprocess.run([sys.executable, "-S", "-I", "-c", code], capture_output=True, text=True, timeout=120)
     found = json.loads(done.stdout)
     assert found["facts"]["python"] and found["profile"] in ("smoke", "cpu", "gpu") and not done.stderr
     levels = {c["name"]: c["level"] for c in found["checks"]}
-    assert levels["torch"] == levels["torchvision"] == "ok", "torch and torchvision work here, or the tests could not run"
+    assert levels["torch"] == levels["torchvision"] == "ok", (
+        "torch and torchvision work here, or the tests could not run"
+    )
 
 
 def test_healthy():
@@ -45,14 +60,24 @@ def test_healthy():
 
 def test_mismatched_torchvision():
     check = levels(torchvision={"error": "RuntimeError: operator torchvision::nms does not exist"})["torchvision"]
-    assert check.level == "fail" and "nms does not exist" in check.found and "torchvision==0.29.*" in check.remedy and "same index" in check.remedy
+    assert (
+        check.level == "fail"
+        and "nms does not exist" in check.found
+        and "torchvision==0.29.*" in check.remedy
+        and "same index" in check.remedy
+    )
     older = levels(torch=HEALTHY["torch"] | {"version": "2.11.0+cpu"}, torchvision={"error": "x"})["torchvision"]
     assert "torchvision==0.26.*" in older.remedy
 
 
 def test_broken_torch_hides_nothing_else():
     found = levels(torch={"error": "ImportError: libc10.so"}, torchvision={"error": "x"})
-    assert found["torch"].level == "fail" and "libc10" in found["torch"].found and "torchvision" not in found and found["profile"].level == "ok"
+    assert (
+        found["torch"].level == "fail"
+        and "libc10" in found["torch"].found
+        and "torchvision" not in found
+        and found["profile"].level == "ok"
+    )
 
 
 @pytest.mark.parametrize("changes, name, level, words", [
@@ -70,7 +95,8 @@ def test_findings(changes, name, level, words):
 
 
 def test_suggested_profile():
-    gpus = lambda memory: HEALTHY | {"torch": HEALTHY["torch"] | {"gpus": [["a GPU", memory]]}}
+    def gpus(memory):
+        return HEALTHY | {"torch": HEALTHY["torch"] | {"gpus": [["a GPU", memory]]}}
     assert suggest_profile(gpus(24)) == "gpu" and suggest_profile(gpus(4)) == "cpu"
     assert suggest_profile(HEALTHY | {"memory": 2}) == suggest_profile(HEALTHY | {"disk": 1}) == "smoke"
     assert suggest_profile(HEALTHY | {"memory": None, "torch": {"error": "x"}}) == "cpu"
@@ -92,7 +118,9 @@ def test_versions_and_requirements():
 
 
 def test_table_and_exit_code(monkeypatch, capsys):
-    assert "FAIL  x" in table([Check("x", "fail", "broken", "mend it")]) and "-> mend it" in table([Check("x", "fail", "broken", "mend it")])
+    assert "FAIL  x" in table([Check("x", "fail", "broken", "mend it")]) and "-> mend it" in table(
+        [Check("x", "fail", "broken", "mend it")]
+    )
     monkeypatch.setattr(doctor, "examine", lambda: HEALTHY)
     assert main([]) == 0 and "cpu suits" in capsys.readouterr().out
     monkeypatch.setattr(doctor, "examine", lambda: HEALTHY | {"torchvision": {"error": "x"}})

@@ -1,4 +1,5 @@
-"""Paper equation to line of code: each id stands in the prose, in the table, and in the docstring of what implements it."""
+"""Paper equation to line of code: each id stands in the prose, in the table, and in the docstring of what implements
+it."""
 import ast
 import re
 
@@ -58,4 +59,6 @@ def test_docstrings_are_in_the_table(path):
     for module in modules_of(path):
         for name, doc in docstrings(module_file(module)).items():
             missing = set(ID.findall(doc)) - table
-            assert not missing, f"{module}.{name} implements {sorted(missing)}, which the lesson's Equations table lacks"
+            assert not missing, (
+                f"{module}.{name} implements {sorted(missing)}, which the lesson's Equations table lacks"
+            )

@@ -20,7 +20,9 @@ def test_export_is_in_sync(tmp_path):
     for init in PACKAGE.rglob("__init__.py"):  # may be written by hand, so they are given
         (tmp_path / init.relative_to(ROOT)).parent.mkdir(exist_ok=True)
         shutil.copy(init, tmp_path / init.relative_to(ROOT))
-    done = subprocess.run([Path(sys.executable).with_name("nbdev_export")], cwd=tmp_path, capture_output=True, text=True)
+    done = subprocess.run(
+        [Path(sys.executable).with_name("nbdev_export")], cwd=tmp_path, capture_output=True, text=True
+    )
     assert done.returncode == 0, done.stderr
     ours, exported = python_files(PACKAGE), python_files(tmp_path / "expr_course")
     assert set(ours) - set(exported) == set(), "no lesson exports these modules: remove them"

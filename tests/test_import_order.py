@@ -1,4 +1,5 @@
-"""A lesson, and a module it exports, uses only what this lesson or an earlier one made: the course can be read in order.
+"""A lesson, and a module it exports, uses only what this lesson or an earlier one made: the course can be read in
+order.
 
 The cells of 02a may show a finished face, which 02n makes; what 02a exports may not use it."""
 import ast
@@ -8,7 +9,8 @@ from lessons import PACKAGE, code_cells, lessons, module_file, modules_of, name_
 
 
 def package_imports(tree, package=()):
-    """Modules of expr_course that a syntax tree imports, wherever in it: as 'faces.render'. package: where the tree lives."""
+    """Modules of expr_course that a syntax tree imports, wherever in it: as 'faces.render'. package: where the tree
+    lives."""
     for node in ast.walk(tree):
         if isinstance(node, ast.Import):
             names = [alias.name.split(".") for alias in node.names]
@@ -25,12 +27,14 @@ def package_imports(tree, package=()):
 
 
 def owner_of(name, owned):
-    """The lesson that owns the module that `name`, a module or something in one, lives in. None for the bare package."""
+    """The lesson that owns the module that `name`, a module or something in one, lives in. None for the bare
+    package."""
     parts = name.split(".")
     for end in range(len(parts), 0, -1):
         if ".".join(parts[:end]) in owned:
             return owned[".".join(parts[:end])]
-    inside = [owned[module] for module in owned if module.startswith(parts[0] + ".")]  # a package made of several modules
+    # a package made of several modules
+    inside = [owned[module] for module in owned if module.startswith(parts[0] + ".")]
     return max(inside, key=lambda path: path.name) if inside else None
 
 
@@ -49,9 +53,14 @@ def test_only_earlier_lessons(path, owned):
         shown = {name for cell in code_cells(read(path)) for name in package_imports(parse(cell.source))}
     for name in sorted(used | shown):
         owner = owner_of(name, owned)
-        if name not in used and owner and owner.name[:2] == path.name[:2]: continue  # the parts of one lesson may show what they lead to
-        assert owner is not None or (PACKAGE / name.split(".")[0]).is_dir(), f"{path.name} imports {name}, which no lesson exports"
-        assert owner is None or owner.name <= path.name, f"{path.name} imports {name}, which is made later, in {owner.name}"
+        if name not in used and owner and owner.name[:2] == path.name[:2]:
+            continue  # the parts of one lesson may show what they lead to
+        assert owner is not None or (PACKAGE / name.split(".")[0]).is_dir(), (
+            f"{path.name} imports {name}, which no lesson exports"
+        )
+        assert owner is None or owner.name <= path.name, (
+            f"{path.name} imports {name}, which is made later, in {owner.name}"
+        )
 
 
 def test_reads_every_way_to_import():

@@ -13,7 +13,12 @@ SECONDS = 240
 @pytest.fixture
 def smoke(monkeypatch):
     """What a kernel finds in its environment."""
-    for name, value in {"EXPR_PROFILE": "smoke", "OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1", "HF_DATASETS_OFFLINE": "1"}.items():
+    for name, value in {
+        "EXPR_PROFILE": "smoke",
+        "OMP_NUM_THREADS": "1",
+        "HF_HUB_OFFLINE": "1",
+        "HF_DATASETS_OFFLINE": "1",
+    }.items():
         monkeypatch.setenv(name, value)
     monkeypatch.setenv("PYTHONPATH", str(ROOT), prepend=os.pathsep)
 
@@ -29,7 +34,9 @@ def test_runs(path, smoke):
     except CellExecutionError as error:
         pytest.fail(f"{name_of(path)} fails:\n{str(error)[-6000:]}", pytrace=False)
     except TimeoutError:
-        pytest.fail(f"{name_of(path)} took more than {SECONDS} s at the smoke profile; a lesson should take 20 s", pytrace=False)
+        pytest.fail(
+            f"{name_of(path)} took more than {SECONDS} s at the smoke profile; a lesson should take 20 s", pytrace=False
+        )
 
 
 def notebook(folder, *sources):
@@ -60,7 +67,16 @@ def test_hidden_errors_are_raised(tmp_path, source):
 
 @pytest.mark.lesson
 def test_run_cleans(tmp_path):
-    nb = run(notebook(tmp_path, "import sys; from ipywidgets import IntSlider", "IntSlider()", "print('x', file=sys.stderr)", "6 * 7"), 60)
+    nb = run(
+        notebook(
+            tmp_path,
+            "import sys; from ipywidgets import IntSlider",
+            "IntSlider()",
+            "print('x', file=sys.stderr)",
+            "6 * 7",
+        ),
+        60,
+    )
     assert [len(cell.outputs) for cell in nb.cells] == [0, 0, 0, 1]
     assert nb.cells[3].outputs[0]["data"]["text/plain"] == "42"
     assert "widgets" not in nb.metadata and all(cell.execution_count is None for cell in nb.cells)
@@ -77,7 +93,9 @@ def test_a_kernel_ends_with_its_time(tmp_path):
         if (tmp_path / "pids").is_file():
             break
     pids = [int(pid) for pid in (tmp_path / "pids").read_text().split()]
-    assert len(pids) == 2 and not [pid for pid in pids if psutil.pid_exists(pid) and psutil.Process(pid).status() != psutil.STATUS_ZOMBIE]
+    assert len(pids) == 2 and not [
+        pid for pid in pids if psutil.pid_exists(pid) and psutil.Process(pid).status() != psutil.STATUS_ZOMBIE
+    ]
 
 
 def test_there_are_lessons():

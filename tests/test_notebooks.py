@@ -45,13 +45,21 @@ def test_no_machine_paths(path):
 
 def printed(output):
     """The (kind, text) pairs of an output that a person reads; pictures are left out."""
-    return [item for item in {"text": output.get("text", ""), **output.get("data", {})}.items() if not item[0].startswith("image/")]
+    return [
+        item
+        for item in {"text": output.get("text", ""), **output.get("data", {})}.items()
+        if not item[0].startswith("image/")
+    ]
 
 
 def test_outputs_are_there(path):
     """A lesson whose cells show something is stored with what they show."""
     nb = read(path)
-    shows = [cell for cell in code_cells(nb) if re.search(r"\bprint\(|\bshow\w*\(|\bdisplay\(", cell.source) and "#| export" not in cell.source]
+    shows = [
+        cell
+        for cell in code_cells(nb)
+        if re.search(r"\bprint\(|\bshow\w*\(|\bdisplay\(", cell.source) and "#| export" not in cell.source
+    ]
     assert not shows or outputs(nb), f"no outputs: run make lessons LESSONS={name_of(path)}"
 
 

@@ -1,4 +1,5 @@
-"""What README.md promises works: its commands run, its example runs, its links lead somewhere, its table is the lessons'."""
+"""What README.md promises works: its commands run, its example runs, its links lead somewhere, its table is the
+lessons'."""
 import os
 import re
 import subprocess
@@ -51,7 +52,9 @@ def test_named_commands_exist(script, tmp_path):
 def test_named_make_targets_exist():
     targets = set(re.findall(r"^([a-z0-9-]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
     text = README + "".join(cell.source for path in notebooks() for cell in prose_cells(read(path)))
-    named = set(re.findall(r"`make ([a-z][a-z0-9-]*)", text)) | set(re.findall(r"^make ([a-z][a-z0-9-]*)", text, re.MULTILINE))
+    named = set(re.findall(r"`make ([a-z][a-z0-9-]*)", text)) | set(
+        re.findall(r"^make ([a-z][a-z0-9-]*)", text, re.MULTILINE)
+    )
     assert {"course", "test"} <= named <= targets
 
 

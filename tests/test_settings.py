@@ -14,7 +14,9 @@ SETTINGS.read(ROOT / "settings.ini", encoding="utf-8")
 INI = SETTINGS["DEFAULT"]
 TOML = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
 PROJECT, NBDEV = TOML["project"], TOML["tool"]["nbdev"]
-PINS = dict(line.split("==") for line in (ROOT / "constraints.txt").read_text().splitlines() if not line.startswith("#"))
+PINS = dict(
+    line.split("==") for line in (ROOT / "constraints.txt").read_text().splitlines() if not line.startswith("#")
+)
 
 
 def test_identity():
@@ -30,7 +32,9 @@ def test_identity():
 
 def test_requirements():
     assert PROJECT["dependencies"] == INI["requirements"].split()
-    extras = {key.removesuffix("_requirements"): value.split() for key, value in INI.items() if key.endswith("_requirements")}
+    extras = {
+        key.removesuffix("_requirements"): value.split() for key, value in INI.items() if key.endswith("_requirements")
+    }
     assert PROJECT["optional-dependencies"] == extras
 
 
@@ -49,10 +53,14 @@ def test_constraints_are_within_the_requirements(extra):
     pins = {canonicalize_name(name): version for name, version in PINS.items()}
     for line in PROJECT["optional-dependencies"][extra] if extra else PROJECT["dependencies"]:
         requirement = Requirement(line)
-        assert pins[canonicalize_name(requirement.name)] in requirement.specifier, f"constraints.txt does not fit {line}"
+        assert pins[canonicalize_name(requirement.name)] in requirement.specifier, (
+            f"constraints.txt does not fit {line}"
+        )
 
 
 def test_constraints_are_plain_pins():
     assert all(re.fullmatch(r"[a-z0-9-]+", name) and re.fullmatch(r"[\w.]+", version) for name, version in PINS.items())
-    assert not [name for name in PINS if name.startswith(("nvidia", "cuda", "triton"))], "torch brings its own CUDA libraries"
+    assert not [name for name in PINS if name.startswith(("nvidia", "cuda", "triton"))], (
+        "torch brings its own CUDA libraries"
+    )
     assert (PINS["torch"], PINS["torchvision"]) == ("2.14.1", "0.29.1")

@@ -43,7 +43,9 @@ def still(page, knob):
 
 
 def readout(page, name):
-    return float(page.locator(".widget-slider", has_text=name).locator(".widget-readout").first.inner_text().replace("−", "-"))
+    return float(
+        page.locator(".widget-slider", has_text=name).locator(".widget-readout").first.inner_text().replace("−", "-")
+    )
 
 
 def drag(page, name, pixels, steps=25):
@@ -57,7 +59,8 @@ def drag(page, name, pixels, steps=25):
 
 
 def settled(page, view):
-    """Wait until a view has stayed the same for a second: the last steps of a drag wait in the page while the kernel works."""
+    """Wait until a view has stayed the same for a second: the last steps of a drag wait in the page while the kernel
+    works."""
     seen = None
     while seen != (seen := picture(page, view)):
         page.wait_for_timeout(1000)
@@ -65,7 +68,8 @@ def settled(page, view):
 
 def shoot(page, name):
     """A screenshot, kept where EXPR_SHOTS points to."""
-    if os.environ.get("EXPR_SHOTS"): page.screenshot(path=Path(os.environ["EXPR_SHOTS"]) / f"{name}.png")
+    if os.environ.get("EXPR_SHOTS"):
+        page.screenshot(path=Path(os.environ["EXPR_SHOTS"]) / f"{name}.png")
 
 
 def press(page, name, text):
@@ -81,7 +85,8 @@ def press(page, name, text):
 
 
 def upload(page, path):
-    with page.expect_file_chooser() as chooser: page.get_by_role("button", name="your picture").first.click()
+    with page.expect_file_chooser() as chooser:
+        page.get_by_role("button", name="your picture").first.click()
     chooser.value.set_files(path)
 
 
@@ -103,7 +108,8 @@ def test_the_tour(jupyterlab, page, tmp_path):
 
 
 def drag_a_smile(page):
-    look = lambda view: picture(page, view)
+    def look(view):
+        return picture(page, view)
     until(page, lambda: look("before") == look("after"))
     start, truth = look("after"), look("truth")
     shoot(page, "tour-start")
@@ -127,7 +133,8 @@ def drag_a_smile(page):
 
 
 def own_picture(page, tmp_path):
-    look = lambda view: picture(page, view)
+    def look(view):
+        return picture(page, view)
     Image.effect_mandelbrot((300, 200), (-2, -1, 1, 1), 60).save(tmp_path / "mine.png")
     (tmp_path / "notes.png").write_text("milk, bread")
     start = look("before")
@@ -137,7 +144,12 @@ def own_picture(page, tmp_path):
 
     upload(page, tmp_path / "mine.png")
     page.get_by_text("mine.png: its centred square, 200 pixels").first.wait_for()
-    until(page, lambda: page.get_by_role("alert").count() == 0, lambda: look("before") != start, lambda: not page.locator("img.expr-truth").first.is_visible())
+    until(
+        page,
+        lambda: page.get_by_role("alert").count() == 0,
+        lambda: look("before") != start,
+        lambda: not page.locator("img.expr-truth").first.is_visible(),
+    )
     after = look("after")
     drag(page, "AU26 ", 50)
     until(page, lambda: look("after") != after, lambda: readout(page, "AU26 ") > 0.3)
@@ -161,11 +173,17 @@ sliders.editor.__class__ = Slow
 @pytest.mark.timeout(400)
 def test_a_slow_editor_shows_the_newest_state(jupyterlab, page):
     """However far the hand is ahead, the picture ends where the slider ends, and few of the positions are computed."""
-    cells = ["from expr_course.editing.sliders import EditorSliders\nsliders = EditorSliders()", SLOW, "sliders",
-             "from ipywidgets import Button, HTML, HBox\nask, told = Button(description='count'), HTML()\n"
-             "ask.on_click(lambda _: setattr(told, 'value', f'{Slow.edits} edits, {sliders.wish.max():.2f}'))\nHBox([ask, told])"]
-    nb = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(source) for source in cells],
-                                  metadata={"kernelspec": {"name": "python3", "display_name": "python3", "language": "python"}})
+    cells = [
+        "from expr_course.editing.sliders import EditorSliders\nsliders = EditorSliders()",
+        SLOW,
+        "sliders",
+        "from ipywidgets import Button, HTML, HBox\nask, told = Button(description='count'), HTML()\n"
+        "ask.on_click(lambda _: setattr(told, 'value', f'{Slow.edits} edits, {sliders.wish.max():.2f}'))\nHBox([ask, told])",
+    ]
+    nb = nbformat.v4.new_notebook(
+        cells=[nbformat.v4.new_code_cell(source) for source in cells],
+        metadata={"kernelspec": {"name": "python3", "display_name": "python3", "language": "python"}},
+    )
     nbformat.write(nb, jupyterlab.folder / "slow.ipynb")
     jupyterlab.open(page, "slow.ipynb")
     jupyterlab.run_all(page, count=len(cells))

@@ -13,7 +13,8 @@ from expr_course.networks.msf import MSFUNet
 def network(n_aus=34, head="displacement"):
     torch.manual_seed(0)
     net = MSFUNet(n_aus, 4, head)
-    if head == "displacement": torch.nn.init.normal_(net.head.flow.weight, 0, 0.3)  # starts at zero: nothing would move
+    if head == "displacement":
+        torch.nn.init.normal_(net.head.flow.weight, 0, 0.3)  # starts at zero: nothing would move
     return net.eval()
 
 
@@ -46,4 +47,7 @@ def png(size=(60, 40), mode="RGB", **options):
 def send(pick, name, data):
     """What the browser sends to the editor after a file was chosen."""
     refused = len(data) > pick.limit
-    pick._handle_custom_msg({"kind": "refused" if refused else "file", "name": name, "size": len(data)}, [] if refused else [memoryview(data)])
+    pick._handle_custom_msg(
+        {"kind": "refused" if refused else "file", "name": name, "size": len(data)},
+        [] if refused else [memoryview(data)],
+    )

@@ -26,19 +26,27 @@ def read_array(path: Path) -> np.ndarray:
     try:
         if path.stat().st_size > 100_000: raise ValueError("is far too large for an annotation")
         return np.load(path, allow_pickle=False)
-    except FileNotFoundError: raise ValueError(f"there is no {path.name}") from None
+    except FileNotFoundError:
+        raise ValueError(f"there is no {path.name}") from None
     except Exception as e:
-        hint = ". It holds Python objects, which is a pickle, and opening a pickle runs whatever is in it: where you trust it, save np.array(value) anew" if "allow_pickle" in str(e) else ""
+        hint = (
+            ". It holds Python objects, which is a pickle, and opening a pickle runs whatever is in it: where you trust it, save np.array(value) anew"
+            if "allow_pickle" in str(e)
+            else ""
+        )
         raise ValueError(f"{path.name} is damaged or refused ({' '.join(str(e).split())[:120]}){hint}") from None
 
 # %% ../../nbs/2-data/03j_affectnet.ipynb #bd5d1cda
 def read_scalar(path: Path) -> float:
     "A single number, stored as a number or as a string. Raises `ValueError` for anything else."
     value = read_array(path)
-    if value.size != 1 or value.dtype.kind not in "iufUSb": raise ValueError(f"{path.name} holds {value.dtype} {value.shape}, not one number")
+    if value.size != 1 or value.dtype.kind not in "iufUSb":
+        raise ValueError(f"{path.name} holds {value.dtype} {value.shape}, not one number")
     text = value.reshape(()).item()
-    try: return float(text.decode() if isinstance(text, bytes) else text)
-    except ValueError: raise ValueError(f"{path.name} holds {str(text)[:20]!r}, not a number") from None
+    try:
+        return float(text.decode() if isinstance(text, bytes) else text)
+    except ValueError:
+        raise ValueError(f"{path.name} holds {str(text)[:20]!r}, not a number") from None
 
 # %% ../../nbs/2-data/03j_affectnet.ipynb #d29a77d6
 LEFT_OUT = {8: "none of the eight emotions", 9: "uncertain", 10: "no face"}
@@ -50,23 +58,32 @@ def emotion_of(number: float) -> int:
     return int(number)
 
 # %% ../../nbs/2-data/03j_affectnet.ipynb #757101e5
-def place(height: int, width: int, table: np.ndarray | None, own: np.ndarray | None, box: tuple | None, cropped: bool) -> tuple[Crop, np.ndarray | None, str]:
+def place(
+    height: int, width: int, table: np.ndarray | None, own: np.ndarray | None, box: tuple | None, cropped: bool
+) -> tuple[Crop, np.ndarray | None, str]:
     "(crop, landmarks or None, how it was found) for a picture. Raises `ValueError` if nothing says where the face is."
     for points, how in ((table, "landmarks of the AU table"), (own, "landmarks of the data set")):
         if points is None: continue
-        try: check_landmarks(points)
-        except ValueError: continue
+        try:
+            check_landmarks(points)
+        except ValueError:
+            continue
         return crop_of_landmarks(points), points, how
     if box is not None:
-        try: return crop_of_box(*box), None, "a guess from the box"
-        except ValueError: pass
+        try:
+            return crop_of_box(*box), None, "a guess from the box"
+        except ValueError:
+            pass
     if cropped: return whole(width, height), None, "the whole picture"
-    raise ValueError("nothing says where the face is: join a table of OpenFace with landmarks (--aus), or say --whole if the pictures are cropped to the face already")
+    raise ValueError(
+        "nothing says where the face is: join a table of OpenFace with landmarks (--aus), or say --whole if the pictures are cropped to the face already"
+    )
 
 # %% ../../nbs/2-data/03j_affectnet.ipynb #dac1673c
 @dataclass
 class AffectNet2021(Collection):
-    "AffectNet in the layout of 2021: train_set and val_set with images/ID.jpg and annotations/ID_exp.npy, ID_lnd.npy. aus: a table of AUs to join."
+    """AffectNet in the layout of 2021: train_set and val_set with images/ID.jpg and annotations/ID_exp.npy, ID_lnd.npy.
+    aus: a table of AUs to join."""
     aus: Path | None = None
     kind = "affectnet"
 
@@ -86,49 +103,76 @@ class AffectNet2021(Collection):
         path = self.root / record.key
         notes = path.parent.parent / "annotations" / path.stem
         emotion, own = emotion_of(read_scalar(notes.with_name(f"{path.stem}_exp.npy"))), None
-        try: own = read_array(notes.with_name(f"{path.stem}_lnd.npy")).astype(np.float64).reshape(68, 2)
-        except ValueError: pass  # the picture is a crop already; counted as "the whole picture"
+        try:
+            own = read_array(notes.with_name(f"{path.stem}_lnd.npy")).astype(np.float64).reshape(68, 2)
+        except ValueError:
+            pass  # the picture is a crop already; counted as "the whole picture"
         aus, points = unpack(*record.data)
         image = self.image(record.key)
         crop, points, how = place(*image.shape[1:], points, own, None, cropped=True)
         return Face(image, crop, None, points, aus, emotion, how)
 
 # %% ../../nbs/2-data/03j_affectnet.ipynb #a269122a
-COLUMNS = ("subDirectory_filePath", "face_x", "face_y", "face_width", "face_height", "facial_landmarks", "expression", "valence", "arousal")
+COLUMNS = (
+    "subDirectory_filePath",
+    "face_x",
+    "face_y",
+    "face_width",
+    "face_height",
+    "facial_landmarks",
+    "expression",
+    "valence",
+    "arousal",
+)
 
 def read_2017(path: Path, walk: Walk) -> list[tuple[str, tuple, bytes, int]]:
-    "Usable lines of a table: (path of the picture, box, landmarks as float32 bytes or b'', emotion). Others are counted or refused in `walk`."
+    """Usable lines of a table: (path of the picture, box, landmarks as float32 bytes or b'', emotion). Others are
+    counted or refused in `walk`."""
     found, names = [], list(COLUMNS)
     reader = csv.reader(read_text(path).replace("\0", "\ufffd").splitlines())
     try:
         for fields in reader:
             place, fields = f"{path.name}, line {reader.line_num}", [f.strip() for f in fields]
-            if reader.line_num == 1 and "expression" in fields: names = fields
-            elif not any(fields): continue
-            elif len(fields) != len(names): walk.refused.append((place, f"{len(fields)} fields, and there should be {len(names)}"))
+            if reader.line_num == 1 and "expression" in fields:
+                names = fields
+            elif not any(fields):
+                continue
+            elif len(fields) != len(names):
+                walk.refused.append((place, f"{len(fields)} fields, and there should be {len(names)}"))
             else:
-                try: found.append(_line_2017(dict(zip(names, fields))))
+                try:
+                    found.append(_line_2017(dict(zip(names, fields))))
                 except (ValueError, KeyError, OverflowError) as e:
-                    if str(e).startswith("labelled"): walk.counts[str(e)] += 1
-                    else: walk.refused.append((place, str(e)))
-    except csv.Error as e: walk.refused.append((f"{path.name}, line {reader.line_num}", f"cannot be read on from here ({e})"))
-    if not found: walk.refused.append((path.name, "holds no line that can be used"))
+                    if str(e).startswith("labelled"):
+                        walk.counts[str(e)] += 1
+                    else:
+                        walk.refused.append((place, str(e)))
+    except csv.Error as e:
+        walk.refused.append((f"{path.name}, line {reader.line_num}", f"cannot be read on from here ({e})"))
+    if not found:
+        walk.refused.append((path.name, "holds no line that can be used"))
     return found
 
 # %% ../../nbs/2-data/03j_affectnet.ipynb #874b6737
 def _line_2017(line: dict[str, str]) -> tuple[str, tuple, bytes, int]:
     emotion, name = emotion_of(float(line["expression"])), line["subDirectory_filePath"].replace("\\", "/")
-    if not name or name.startswith("/") or ".." in name.split("/"): raise ValueError(f"{name[:60]!r} is no path of a picture")
-    try: box = tuple(float(line[c]) for c in COLUMNS[1:5])
-    except ValueError: box = (0.0,) * 4
-    try: points = np.array([float(v) for v in line["facial_landmarks"].split(";")], np.float32)
-    except ValueError: points = np.zeros(0, np.float32)
+    if not name or name.startswith("/") or ".." in name.split("/"):
+        raise ValueError(f"{name[:60]!r} is no path of a picture")
+    try:
+        box = tuple(float(line[c]) for c in COLUMNS[1:5])
+    except ValueError:
+        box = (0.0,) * 4
+    try:
+        points = np.array([float(v) for v in line["facial_landmarks"].split(";")], np.float32)
+    except ValueError:
+        points = np.zeros(0, np.float32)
     return name, box, points.tobytes() if points.size == 136 else b"", emotion
 
 # %% ../../nbs/2-data/03j_affectnet.ipynb #5e7cd53d
 @dataclass
 class AffectNet2017(Collection):
-    "AffectNet in the layout of 2017: tables *training*.csv and *validation*.csv, and folders of pictures. images: their folder, found by itself if it has its usual name. aus: a table of AUs to join."
+    """AffectNet in the layout of 2017: tables *training*.csv and *validation*.csv, and folders of pictures. images:
+    their folder, found by itself if it has its usual name. aus: a table of AUs to join."""
     images: str = ""
     aus: Path | None = None
     kind = "affectnet"
@@ -137,38 +181,84 @@ class AffectNet2017(Collection):
         walk, seen = Walk(), Counter()
         finder, table = join(self.aus)
         for path in sorted(self.root.glob("*.csv")):
-            split = "val" if "valid" in path.name.lower() else "train" if "train" in path.name.lower() or "automatic" in path.name.lower() else None
-            if split is None: walk.refused.append((path.name, "is its name training.csv or validation.csv? It does not say which split it is"))
+            split = (
+                "val"
+                if "valid" in path.name.lower()
+                else "train"
+                if "train" in path.name.lower() or "automatic" in path.name.lower()
+                else None
+            )
+            if split is None:
+                walk.refused.append(
+                    (path.name, "is its name training.csv or validation.csv? It does not say which split it is")
+                )
             else:
                 for name, box, points, emotion in read_2017(path, walk):
                     seen[name] += 1
-                    walk.records.append(Record(f"{name}#{seen[name]}" if seen[name] > 1 else name, split, "", (name, box, points, emotion, *pack(finder.find(name) if finder else None))))
+                    walk.records.append(
+                        Record(
+                            f"{name}#{seen[name]}" if seen[name] > 1 else name,
+                            split,
+                            "",
+                            (name, box, points, emotion, *pack(finder.find(name) if finder else None)),
+                        )
+                    )
         walk.counts += table.counts + (finder.counts if finder else Counter())
         walk.refused += table.refused
-        self.images = self.images or next((d for d in ("Manually_Annotated_Images", "Manually_Annotated/Manually_Annotated_Images", "Automatically_Annotated_Images", "images") if (self.root / d).is_dir()), ".")
+        self.images = self.images or next(
+            (
+                d
+                for d in (
+                    "Manually_Annotated_Images",
+                    "Manually_Annotated/Manually_Annotated_Images",
+                    "Automatically_Annotated_Images",
+                    "images",
+                )
+                if (self.root / d).is_dir()
+            ),
+            ".",
+        )
         return walk
 
     def load(self, record: Record) -> Face:
         name, box, own, emotion, aus, points = record.data
         aus, points = unpack(aus, points)
         image = self.image(f"{self.images}/{name}")
-        crop, points, how = place(*image.shape[1:], points, np.frombuffer(own, np.float32).reshape(68, 2).astype(np.float64) if own else None, box, cropped=False)
+        crop, points, how = place(
+            *image.shape[1:],
+            points,
+            np.frombuffer(own, np.float32).reshape(68, 2).astype(np.float64) if own else None,
+            box,
+            cropped=False,
+        )
         return Face(image, crop, None, points, aus, emotion, how)
 
 # %% ../../nbs/2-data/03j_affectnet.ipynb #680c8255
 RAFD = re.compile(r"Rafd(\d{3})_(\d{2})_([A-Za-z]+)_(female|male)_([a-z]+)_(frontal|left|right)", re.IGNORECASE)
-RAFD_EMOTIONS = {"neutral": "neutral", "happy": "happiness", "sad": "sadness", "surprised": "surprise", "fearful": "fear", "disgusted": "disgust", "angry": "anger", "contemptuous": "contempt"}
+RAFD_EMOTIONS = {
+    "neutral": "neutral",
+    "happy": "happiness",
+    "sad": "sadness",
+    "surprised": "surprise",
+    "fearful": "fear",
+    "disgusted": "disgust",
+    "angry": "anger",
+    "contemptuous": "contempt",
+}
 
 def read_rafd(stem: str) -> tuple[int, str, int]:
-    "(angle in degrees, model, number in `EMOTIONS`) of a file name without ending. Raises `ValueError` for another name."
+    """(angle in degrees, model, number in `EMOTIONS`) of a file name without ending. Raises `ValueError` for another
+    name."""
     match = RAFD.fullmatch(stem)
-    if not match or match[5].lower() not in RAFD_EMOTIONS: raise ValueError("is no file name of RaFD (Rafd090_28_Caucasian_male_angry_frontal.jpg)")
+    if not match or match[5].lower() not in RAFD_EMOTIONS:
+        raise ValueError("is no file name of RaFD (Rafd090_28_Caucasian_male_angry_frontal.jpg)")
     return int(match[1]), match[2], list(EMOTIONS).index(RAFD_EMOTIONS[match[5].lower()])
 
 # %% ../../nbs/2-data/03j_affectnet.ipynb #1bb2d193
 @dataclass
 class RaFD(Collection):
-    "The Radboud Faces Database, by file name, split by model. angles: cameras to take (90 is frontal). aus: a table of AUs with landmarks to join. whole: the pictures are cropped to the face already."
+    """The Radboud Faces Database, by file name, split by model. angles: cameras to take (90 is frontal). aus: a table
+    of AUs with landmarks to join. whole: the pictures are cropped to the face already."""
     angles: tuple[int, ...] = (45, 90, 135)
     whole: bool = False
     val: float = 0.1
@@ -178,15 +268,26 @@ class RaFD(Collection):
 
     def walk(self) -> Walk:
         walk, found = Walk(), []
-        for path in sorted(p for p in self.root.rglob("*") if p.suffix.lower() in (".jpg", ".jpeg", ".png", ".bmp") and not p.name.startswith(".")):
-            try: angle, model, emotion = read_rafd(path.stem)
-            except ValueError as e: walk.refused.append((path.relative_to(self.root).as_posix(), str(e)))
+        for path in sorted(
+            p
+            for p in self.root.rglob("*")
+            if p.suffix.lower() in (".jpg", ".jpeg", ".png", ".bmp") and not p.name.startswith(".")
+        ):
+            try:
+                angle, model, emotion = read_rafd(path.stem)
+            except ValueError as e:
+                walk.refused.append((path.relative_to(self.root).as_posix(), str(e)))
             else:
-                if angle in self.angles: found.append((path.relative_to(self.root).as_posix(), model, emotion))
-                else: walk.counts[f"taken from {angle:03d}°"] += 1
+                if angle in self.angles:
+                    found.append((path.relative_to(self.root).as_posix(), model, emotion))
+                else:
+                    walk.counts[f"taken from {angle:03d}°"] += 1
         splits = assign_splits([model for _, model, _ in found], self.val, self.test)
         finder, table = join(self.aus)
-        walk.records = [Record(name, splits[model], model, (emotion, *pack(finder.find(name) if finder else None))) for name, model, emotion in found]
+        walk.records = [
+            Record(name, splits[model], model, (emotion, *pack(finder.find(name) if finder else None)))
+            for name, model, emotion in found
+        ]
         walk.counts += table.counts + (finder.counts if finder else Counter())
         walk.refused += table.refused
         return walk
@@ -201,9 +302,17 @@ class RaFD(Collection):
 # %% ../../nbs/2-data/03j_affectnet.ipynb #7285988d
 def main_affectnet(argv: list[str] | None = None) -> None:
     "The script data_scripts/prepare_affectnet.py."
-    p = parser("prepare_affectnet", "Converts AffectNet, in the layout of 2017 (tables) or 2021 (arrays), into the course's format.", "folder that holds training.csv and validation.csv (2017), or train_set and val_set (2021)")
+    p = parser(
+        "prepare_affectnet",
+        "Converts AffectNet, in the layout of 2017 (tables) or 2021 (arrays), into the course's format.",
+        "folder that holds training.csv and validation.csv (2017), or train_set and val_set (2021)",
+    )
     p.add_argument("--images", default="", help="2017: folder of the pictures in the source, if it has an unusual name")
-    p.add_argument("--aus", type=Path, help="table of action units (or a folder of them) to join: OpenFace, pyfaceau, py-feat, text or JSON")
+    p.add_argument(
+        "--aus",
+        type=Path,
+        help="table of action units (or a folder of them) to join: OpenFace, pyfaceau, py-feat, text or JSON",
+    )
     def make(a):
         new = any((Path(a.source) / d / "annotations").is_dir() for d in ("train_set", "val_set"))
         return AffectNet2021(Path(a.source), a.aus) if new else AffectNet2017(Path(a.source), a.images, a.aus)
@@ -212,9 +321,19 @@ def main_affectnet(argv: list[str] | None = None) -> None:
 # %% ../../nbs/2-data/03j_affectnet.ipynb #26e3ee25
 def main_rafd(argv: list[str] | None = None) -> None:
     "The script data_scripts/prepare_rafd.py."
-    p = parser("prepare_rafd", "Converts the Radboud Faces Database (RaFD), split by model, into the course's format.", "folder of the pictures")
+    p = parser(
+        "prepare_rafd",
+        "Converts the Radboud Faces Database (RaFD), split by model, into the course's format.",
+        "folder of the pictures",
+    )
     p.add_argument("--aus", type=Path, help="table of action units with landmarks (or a folder of them): OpenFace")
-    p.add_argument("--angles", type=int, nargs="+", default=[45, 90, 135], help="cameras to take, in degrees (default: 45 90 135; 90 is frontal)")
+    p.add_argument(
+        "--angles",
+        type=int,
+        nargs="+",
+        default=[45, 90, 135],
+        help="cameras to take, in degrees (default: 45 90 135; 90 is frontal)",
+    )
     p.add_argument("--whole", action="store_true", help="the pictures are cropped to the face already: take them whole")
     add_shares(p)
     run(p, lambda a: RaFD(Path(a.source), tuple(a.angles), a.whole, a.val, a.test, a.aus), argv)

@@ -22,9 +22,11 @@ from ..action_units import AUS, N_AUS
 # %% ../../nbs/2-data/03f_au_tables.ipynb #6a9e9a02
 @dataclass(frozen=True)
 class AURow:
-    """One measured face. name: the picture, as the table calls it ("" for a frame of a video). frame: number from 1, 0 if unknown; face: which of several.
+    """One measured face. name: the picture, as the table calls it ("" for a frame of a video). frame: number from 1, 0
+    if unknown; face: which of several.
 
-    aus: float32 17 in [0, 1], the order of `AUS` (both sides alike: no tool tells them apart). landmarks: float32 68×2 pixels, or None."""
+    aus: float32 17 in [0, 1], the order of `AUS` (both sides alike: no tool tells them apart). landmarks: float32 68×2
+    pixels, or None."""
     name: str
     frame: int
     face: int
@@ -35,25 +37,38 @@ class AURow:
 # %% ../../nbs/2-data/03f_au_tables.ipynb #d52ce67b
 @dataclass
 class AUTable:
-    "Rows that can be used; how many were left out, and why (`counts`); lines that are damaged, with the reason (`refused`)."
+    """Rows that can be used; how many were left out, and why (`counts`); lines that are damaged, with the reason
+    (`refused`)."""
     kind: str
     rows: list[AURow] = field(default_factory=list)
     counts: Counter = field(default_factory=Counter)
     refused: list[tuple[str, str]] = field(default_factory=list)
 
 # %% ../../nbs/2-data/03f_au_tables.ipynb #ec3716c2
-WAY_OUT = ("""Convert it once yourself, where you trust it: python -c "import json, pickle; json.dump({str(k): [float(x) for x in v] for k, v in """
-           """pickle.load(open('aus.pkl', 'rb'), encoding='latin1').items()}, open('aus.json', 'w'))" and give the .json""")
+WAY_OUT = (
+    """Convert it once yourself, where you trust it: python -c "import json, pickle; json.dump({str(k): [float(x) for x in v] for k, v in """
+    """pickle.load(open('aus.pkl', 'rb'), encoding='latin1').items()}, open('aus.json', 'w'))" and give the .json"""
+)
 
 def read_text(path: Path) -> str:
-    "The text of a table. Raises `FileNotFoundError`, or `ValueError` for a pickle, an empty or a binary file, with the way out."
-    if not path.is_file(): raise FileNotFoundError(f"there is no file {str(path)!r}: give a CSV, text or JSON table, or a folder of them")
+    """The text of a table. Raises `FileNotFoundError`, or `ValueError` for a pickle, an empty or a binary file, with
+    the way out."""
+    if not path.is_file():
+        raise FileNotFoundError(f"there is no file {str(path)!r}: give a CSV, text or JSON table, or a folder of them")
     data = path.read_bytes()
-    if path.suffix.lower() in (".pkl", ".pickle", ".p", ".joblib") or data[:1] == b"\x80" or data[:4] in (b"(dp0", b"(dp1"):
+    if (
+        path.suffix.lower() in (".pkl", ".pickle", ".p", ".joblib")
+        or data[:1] == b"\x80"
+        or data[:4] in (b"(dp0", b"(dp1")
+    ):
         raise ValueError(f"{path.name} is a pickle, and opening a pickle runs whatever is in it: refused. {WAY_OUT}")
     if not data.strip(): raise ValueError(f"{path.name} is empty")
-    try: return data.decode("utf-8-sig")
-    except UnicodeDecodeError as e: raise ValueError(f"{path.name} is no text in UTF-8 ({e.reason} at byte {e.start}): export the table again") from None
+    try:
+        return data.decode("utf-8-sig")
+    except UnicodeDecodeError as e:
+        raise ValueError(
+            f"{path.name} is no text in UTF-8 ({e.reason} at byte {e.start}): export the table again"
+        ) from None
 
 # %% ../../nbs/2-data/03f_au_tables.ipynb #d0f007d6
 def _lines(text: str, table: AUTable) -> Iterator[tuple[str, dict[str, str]]]:
@@ -64,18 +79,24 @@ def _lines(text: str, table: AUTable) -> Iterator[tuple[str, dict[str, str]]]:
         for fields in reader:
             place = f"line {reader.line_num}"
             if not any(f.strip() for f in fields): continue
-            if len(fields) == len(names): yield place, dict(zip(names, (f.strip() for f in fields)))
-            else: table.refused.append((place, f"{len(fields)} fields, and the header has {len(names)}"))
-    except csv.Error as e: table.refused.append((f"line {reader.line_num}", f"cannot be read on from here ({e})"))
+            if len(fields) == len(names):
+                yield place, dict(zip(names, (f.strip() for f in fields)))
+            else:
+                table.refused.append((place, f"{len(fields)} fields, and the header has {len(names)}"))
+    except csv.Error as e:
+        table.refused.append((f"line {reader.line_num}", f"cannot be read on from here ({e})"))
 
 # %% ../../nbs/2-data/03f_au_tables.ipynb #df5974a1
 def _number(line: dict[str, str], name: str) -> float:
-    try: return float(line[name])
-    except ValueError: raise ValueError(f"{name} is {line[name][:20]!r}, not a number") from None
+    try:
+        return float(line[name])
+    except ValueError:
+        raise ValueError(f"{name} is {line[name][:20]!r}, not a number") from None
 
 # %% ../../nbs/2-data/03f_au_tables.ipynb #fea949e2
 def scaled(values: list[float], top: float) -> np.ndarray:
-    "17 intensities from 0 to `top` -> float32 in [0, 1]. Raises `ValueError` for NaN, and for what lies outside by more than 1 %."
+    """17 intensities from 0 to `top` -> float32 in [0, 1]. Raises `ValueError` for NaN, and for what lies outside by
+    more than 1 %."""
     a = np.array(values, np.float64) / top
     if a.shape != (N_AUS,): raise ValueError(f"{a.size} values, not {N_AUS}")
     if not ((a >= -0.01) & (a <= 1.01)).all():
@@ -94,30 +115,54 @@ def _kind(names: set[str]) -> tuple[str, dict[str, str], float]:
     for kind, columns, top in (("openface", OPENFACE, 5.0), ("py-feat", PY_FEAT, 1.0)):
         missing = [c for c in columns.values() if c not in names]
         if len(missing) < 9:
-            if missing: raise ValueError(f"the table looks like {kind}, but {', '.join(missing)} are missing: 17 AUs are needed, run the tool with all of them")
+            if missing:
+                raise ValueError(
+                    f"the table looks like {kind}, but {', '.join(missing)} are missing: 17 AUs are needed, run the tool with all of them"
+                )
             return kind, columns, top
-    raise ValueError("the table has no columns of AUs (AU01_r ... AU45_r of OpenFace, or AU01 ... AU43 of py-feat): was it made with the option -aus?")
+    raise ValueError(
+        "the table has no columns of AUs (AU01_r ... AU45_r of OpenFace, or AU01 ... AU43 of py-feat): was it made with the option -aus?"
+    )
 
 # %% ../../nbs/2-data/03f_au_tables.ipynb #41b54fd8
 def _usable(line: dict[str, str], least: float, counts: Counter) -> bool:
     "Did the tool find the face, and is it sure enough? Counts those left out."
     score = next((c for c in ("confidence", "FaceScore") if c in line), None)
-    if "success" in line and not _number(line, "success") == 1: counts["failed frames"] += 1
-    elif score and not _number(line, score) >= least: counts["below confidence"] += 1
-    else: return True
+    if "success" in line and not _number(line, "success") == 1:
+        counts["failed frames"] += 1
+    elif score and not _number(line, score) >= least:
+        counts["below confidence"] += 1
+    else:
+        return True
     return False
 
 # %% ../../nbs/2-data/03f_au_tables.ipynb #5bf7831f
 def _row(line: dict[str, str], columns: dict[str, str], top: float, name: str) -> AURow:
     "One line as an `AURow`; raises `ValueError` for values that cannot be meant."
     aus = scaled([_number(line, c) for c in columns.values()], top)
-    points = np.array([_number(line, c) for c in LANDMARKS]).reshape(2, 68).T if LANDMARKS[0] in line and LANDMARKS[-1] in line else None
-    if points is not None and not (np.isfinite(points).all() and np.abs(points).max() < 1e5): raise ValueError("its landmarks are not finite, or beyond 100,000 pixels")
+    points = (
+        np.array([_number(line, c) for c in LANDMARKS]).reshape(2, 68).T
+        if LANDMARKS[0] in line and LANDMARKS[-1] in line
+        else None
+    )
+    if points is not None and not (np.isfinite(points).all() and np.abs(points).max() < 1e5):
+        raise ValueError("its landmarks are not finite, or beyond 100,000 pixels")
     named = next((line[c] for c in NAMES if line.get(c)), name)
-    where = [int(v) if math.isfinite(v := _number(line, c)) and 0 <= v < 2 ** 31 else -1 for c in ("frame",) + (("face_id",) if "face_id" in line else ("face",)) if c in line]
+    where = [
+        int(v) if math.isfinite(v := _number(line, c)) and 0 <= v < 2**31 else -1
+        for c in ("frame",) + (("face_id",) if "face_id" in line else ("face",))
+        if c in line
+    ]
     if -1 in where: raise ValueError("its frame or face is no number")
     frame = where.pop(0) if "frame" in line else 0
-    return AURow(named, frame, where[0] if where else 0, aus, None if points is None else points.astype(np.float32), line.get("identity", ""))
+    return AURow(
+        named,
+        frame,
+        where[0] if where else 0,
+        aus,
+        None if points is None else points.astype(np.float32),
+        line.get("identity", ""),
+    )
 
 # %% ../../nbs/2-data/03f_au_tables.ipynb #88b57619
 def _read_csv(text: str, name: str, least: float, top: float | None) -> AUTable:
@@ -127,8 +172,10 @@ def _read_csv(text: str, name: str, least: float, top: float | None) -> AUTable:
         try:
             if not _usable(line, least, table.counts): continue
             row = _row(line, columns, top or usual, name)
-            if (row.name, row.frame, row.face) in seen: raise ValueError(f"frame {row.frame}, face {row.face} stands there twice")
-        except (ValueError, KeyError, OverflowError) as e: table.refused.append((place, str(e)))
+            if (row.name, row.frame, row.face) in seen:
+                raise ValueError(f"frame {row.frame}, face {row.face} stands there twice")
+        except (ValueError, KeyError, OverflowError) as e:
+            table.refused.append((place, str(e)))
         else:
             seen.add((row.name, row.frame, row.face))
             table.rows.append(row)
@@ -144,40 +191,55 @@ def _read_plain(text: str, top: float) -> AUTable:
             if len(fields) <= N_AUS: raise ValueError(f"{len(fields)} fields: a name and {N_AUS} numbers are needed")
             values = [float(v) for v in fields[-N_AUS:]]
             table.rows.append(AURow(" ".join(fields[:-N_AUS]), 0, 0, scaled(values, top)))
-        except (ValueError, OverflowError) as e: table.refused.append((f"line {k}", str(e)))
+        except (ValueError, OverflowError) as e:
+            table.refused.append((f"line {k}", str(e)))
     return table
 
 # %% ../../nbs/2-data/03f_au_tables.ipynb #e7ecd620
 def _read_json(text: str, top: float) -> AUTable:
     table = AUTable("json")
-    try: content = json.loads(text)
-    except (ValueError, RecursionError) as e: raise ValueError(f"it is no JSON ({e})") from None
+    try:
+        content = json.loads(text)
+    except (ValueError, RecursionError) as e:
+        raise ValueError(f"it is no JSON ({e})") from None
     if not isinstance(content, dict): raise ValueError('it is JSON, but not of the form {"name": [17 numbers], ...}')
     for name, values in content.items():
-        try: table.rows.append(AURow(name, 0, 0, scaled([float(v) for v in values], top)))
-        except (ValueError, TypeError, OverflowError) as e: table.refused.append((repr(name)[:60], str(e)))
+        try:
+            table.rows.append(AURow(name, 0, 0, scaled([float(v) for v in values], top)))
+        except (ValueError, TypeError, OverflowError) as e:
+            table.refused.append((repr(name)[:60], str(e)))
     return table
 
 # %% ../../nbs/2-data/03f_au_tables.ipynb #0623b9e6
 def read_table(path: str | Path, confidence: float = 0.8, top: float | None = None, name: str | None = None) -> AUTable:
-    """The rows of an AU table: CSV of OpenFace (old or new, image or video), pyfaceau or py-feat; text "name v1 ... v17"; JSON {name: [17 values]}.
+    """The rows of an AU table: CSV of OpenFace (old or new, image or video), pyfaceau or py-feat; text "name v1 ...
+    v17"; JSON {name: [17 values]}.
 
-    Left out, and counted: frames that the tool calls failed, or less sure than `confidence`. top: what counts as 1 (5, for py-feat 1). name: of the
-    picture, where the table has none (default: the file's). Raises `FileNotFoundError`, or `ValueError` for a file that is no such table, a pickle included."""
+    Left out, and counted: frames that the tool calls failed, or less sure than `confidence`. top: what counts as 1 (5,
+    for py-feat 1). name: of the picture, where the table has none (default: the file's). Raises `FileNotFoundError`, or
+    `ValueError` for a file that is no such table, a pickle included."""
     path = Path(path)
     text = read_text(path)
     try:
-        if path.suffix.lower() == ".json": table = _read_json(text, top or 5)
-        elif "," in text.split("\n", 1)[0]: table = _read_csv(text, path.stem if name is None else name, confidence, top)
-        else: table = _read_plain(text, top or 5)
-    except (ValueError, csv.Error) as e: raise ValueError(f"{path.name}: {e}") from None
+        if path.suffix.lower() == ".json":
+            table = _read_json(text, top or 5)
+        elif "," in text.split("\n", 1)[0]:
+            table = _read_csv(text, path.stem if name is None else name, confidence, top)
+        else:
+            table = _read_plain(text, top or 5)
+    except (ValueError, csv.Error) as e:
+        raise ValueError(f"{path.name}: {e}") from None
     if not table.rows and not table.counts:
-        raise ValueError(f"{path.name} holds no row that can be used" + (f"; {table.refused[0][0]}: {table.refused[0][1]}" if table.refused else ""))
+        raise ValueError(
+            f"{path.name} holds no row that can be used"
+            + (f"; {table.refused[0][0]}: {table.refused[0][1]}" if table.refused else "")
+        )
     return table
 
 # %% ../../nbs/2-data/03f_au_tables.ipynb #155af773
 def read_tables(path: str | Path, confidence: float = 0.8, top: float | None = None) -> AUTable:
-    """One table, or all CSV and JSON tables below a folder, as one. Rows of a table per picture are named by its path in the folder, without the ending.
+    """One table, or all CSV and JSON tables below a folder, as one. Rows of a table per picture are named by its path
+    in the folder, without the ending.
 
     Raises as `read_table` does for one file, and `ValueError` for a folder in which nothing can be used."""
     path = Path(path)
@@ -185,13 +247,19 @@ def read_tables(path: str | Path, confidence: float = 0.8, top: float | None = N
     every = AUTable("folder")
     for file in sorted(f for f in path.rglob("*") if f.suffix.lower() in (".csv", ".json") and f.is_file()):
         name = file.relative_to(path).with_suffix("").as_posix()
-        try: table = read_table(file, confidence, top, name)
-        except (ValueError, OSError) as e: every.refused.append((name, str(e)))
+        try:
+            table = read_table(file, confidence, top, name)
+        except (ValueError, OSError) as e:
+            every.refused.append((name, str(e)))
         else:
             every.rows += table.rows
             every.counts += table.counts
             every.refused += [(f"{name}, {place}", reason) for place, reason in table.refused]
-    if not every.rows: raise ValueError(f"no table with usable rows below {path.name}" + (f"; {every.refused[0][0]}: {every.refused[0][1]}" if every.refused else ""))
+    if not every.rows:
+        raise ValueError(
+            f"no table with usable rows below {path.name}"
+            + (f"; {every.refused[0][0]}: {every.refused[0][1]}" if every.refused else "")
+        )
     return every
 
 # %% ../../nbs/2-data/03f_au_tables.ipynb #8c8d8356
@@ -206,7 +274,8 @@ class Finder:
     """Finds the row of a picture. rows: of a table; `find` counts in `counts` how each search ended."""
     def __init__(self, rows: list[AURow]) -> None:
         self.by_path: dict[str, list[AURow]] = {}
-        for row in rows: self.by_path.setdefault(_plain_name(row.name), []).append(row)
+        for row in rows:
+            self.by_path.setdefault(_plain_name(row.name), []).append(row)
         stems = Counter(path.rsplit("/", 1)[-1] for path in self.by_path)
         self.by_stem = {stem: path for path in self.by_path if stems[stem := path.rsplit("/", 1)[-1]] == 1}
         self.counts: Counter = Counter()

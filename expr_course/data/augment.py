@@ -24,8 +24,31 @@ def mirror_labels(labels: Tensor) -> Tensor:
     return mirror_table().to(labels.device)[labels.flip(-1).long()].to(labels.dtype)
 
 # %% ../../nbs/2-data/04_augmentation.ipynb #b0b76aa1
-LANDMARK_MIRROR = (*range(16, -1, -1), *range(26, 16, -1), *range(27, 31), *range(35, 30, -1), 45, 44, 43, 42, 47, 46, 39, 38, 37, 36, 41, 40,
-                   *range(54, 47, -1), *range(59, 54, -1), *range(64, 59, -1), 67, 66, 65)     # which point each of the 68 is in a mirror
+LANDMARK_MIRROR = (
+    *range(16, -1, -1),
+    *range(26, 16, -1),
+    *range(27, 31),
+    *range(35, 30, -1),
+    45,
+    44,
+    43,
+    42,
+    47,
+    46,
+    39,
+    38,
+    37,
+    36,
+    41,
+    40,
+    # which point each of the 68 is in a mirror
+    *range(54, 47, -1),
+    *range(59, 54, -1),
+    *range(64, 59, -1),
+    67,
+    66,
+    65,
+)
 
 def mirror_landmarks(landmarks: Tensor, width: int) -> Tensor:
     "Landmarks N×68×2 (pixels) of a picture `width` pixels wide, in a mirror. Twice gives them back."
@@ -34,12 +57,18 @@ def mirror_landmarks(landmarks: Tensor, width: int) -> Tensor:
 
 # %% ../../nbs/2-data/04_augmentation.ipynb #13cfe04f
 def mirror_faces(batch: dict[str, Any], which: Tensor | None = None) -> dict[str, Any]:
-    """A batch (lesson 03b) in a mirror: picture, labels, landmarks and AUs, as far as it has them. which: bool N, whom; None: everybody.
+    """A batch (lesson 03b) in a mirror: picture, labels, landmarks and AUs, as far as it has them. which: bool N, whom;
+    None: everybody.
 
     All other fields stay as they are; the batch that was given does too."""
     image = batch["image"]
     which = torch.ones(len(image), dtype=torch.bool) if which is None else which
-    there = {"image": lambda x: x.flip(-1), "labels": mirror_labels, "aus": lambda v: v.flip(-1), "landmarks": lambda p: mirror_landmarks(p, image.shape[-1])}
+    there = {
+        "image": lambda x: x.flip(-1),
+        "labels": mirror_labels,
+        "aus": lambda v: v.flip(-1),
+        "landmarks": lambda p: mirror_landmarks(p, image.shape[-1]),
+    }
     def pick(name: str, value: Any) -> Any:
         if name not in there: return value
         mirrored = which.to(value.device).view(-1, *[1] * (value.ndim - 1))
@@ -48,14 +77,26 @@ def mirror_faces(batch: dict[str, Any], which: Tensor | None = None) -> dict[str
 
 # %% ../../nbs/2-data/04_augmentation.ipynb #4f6a9957
 class FaceAugment(nn.Module):
-    """Augments batches of lesson 03b: picture, labels, landmarks and AUs together, on their device, from torch's global random numbers.
+    """Augments batches of lesson 03b: picture, labels, landmarks and AUs together, on their device, from torch's global
+    random numbers.
 
-    flip: share of mirrored faces. turn: degrees. zoom, shift: shares of the size. light: 0 to 1, brightness, contrast and colour.
-    extra: more of kornia's augmentations, of light and colour only. Raises ValueError for one that moves pixels, or for a setting out of range."""
-    def __init__(self, flip: float = 0.5, turn: float = 12.0, zoom: float = 0.1, shift: float = 0.05, light: float = 0.25, extra: tuple = ()) -> None:
+    flip: share of mirrored faces. turn: degrees. zoom, shift: shares of the size. light: 0 to 1, brightness, contrast
+    and colour.
+    extra: more of kornia's augmentations, of light and colour only. Raises ValueError for one that moves pixels, or for
+    a setting out of range."""
+    def __init__(
+        self,
+        flip: float = 0.5,
+        turn: float = 12.0,
+        zoom: float = 0.1,
+        shift: float = 0.05,
+        light: float = 0.25,
+        extra: tuple = (),
+    ) -> None:
         super().__init__()
         check_settings(flip=flip, zoom=zoom, shift=shift, light=light)
-        for step in extra: check_step(step)
+        for step in extra:
+            check_step(step)
         self.flip, self.move, self.tint = flip, *pipelines(turn, zoom, shift, light, extra)
 
     @torch.no_grad()
@@ -67,11 +108,14 @@ class FaceAugment(nn.Module):
 
 # %% ../../nbs/2-data/04_augmentation.ipynb #cf266322
 def pipelines(turn: float, zoom: float, shift: float, light: float, extra: tuple) -> tuple[nn.Module, nn.Module]:
-    "What moves pixels (of pictures, masks and points together), and what changes light and colour (of pictures in [0, 1])"
+    """What moves pixels (of pictures, masks and points together), and what changes light and colour (of pictures in [0,
+    1])"""
     import kornia.augmentation as K     # here, so that everything else works without it
     move = K.RandomAffine(turn, (shift, shift), (1 - zoom, 1 + zoom), p=1.0, padding_mode="reflection")
     tint = K.ColorJiggle(light, light, light, 0.1 * light, p=1.0)
-    return K.AugmentationSequential(move, data_keys=["input"]), K.AugmentationSequential(tint, *extra, data_keys=["input"])
+    return K.AugmentationSequential(move, data_keys=["input"]), K.AugmentationSequential(
+        tint, *extra, data_keys=["input"]
+    )
 
 # %% ../../nbs/2-data/04_augmentation.ipynb #64a6667b
 def move_together(move: nn.Module, batch: dict[str, Any]) -> dict[str, Any]:
@@ -81,18 +125,22 @@ def move_together(move: nn.Module, batch: dict[str, Any]) -> dict[str, Any]:
     given = [batch[name][:, None].to(batch["image"].dtype) if name == "labels" else batch[name] for name in have]
     moved = move(*given, data_keys=[kinds[name] for name in have])
     out = dict(zip(have, moved if len(have) > 1 else [moved]))
-    if "labels" in out: out["labels"] = out["labels"][:, 0].round().to(batch["labels"].dtype)
+    if "labels" in out:
+        out["labels"] = out["labels"][:, 0].round().to(batch["labels"].dtype)
     return batch | out
 
 # %% ../../nbs/2-data/04_augmentation.ipynb #fdbc9e84
 def check_settings(**shares: float) -> None:
     "Raise ValueError unless every setting is from 0 to below 1 (`flip` up to 1)"
     for name, value in shares.items():
-        if not 0 <= value <= (1 if name == "flip" else 0.99): raise ValueError(f"{name} is a share from 0 to {'1' if name == 'flip' else 'below 1'}, not {value}")
+        if not 0 <= value <= (1 if name == "flip" else 0.99):
+            raise ValueError(f"{name} is a share from 0 to {'1' if name == 'flip' else 'below 1'}, not {value}")
 
 def check_step(step: nn.Module) -> None:
     "Raise ValueError for an augmentation that moves pixels: landmarks, sides or action units would not follow"
     from kornia.augmentation import IntensityAugmentationBase2D
     if not isinstance(step, IntensityAugmentationBase2D):
-        raise ValueError(f"{type(step).__name__} moves pixels, and labels, landmarks or sides would not follow: use flip, turn, zoom and shift of FaceAugment; "
-                         "extra is for light and colour (kornia's intensity augmentations)")
+        raise ValueError(
+            f"{type(step).__name__} moves pixels, and labels, landmarks or sides would not follow: use flip, turn, zoom and shift of FaceAugment; "
+            "extra is for light and colour (kornia's intensity augmentations)"
+        )

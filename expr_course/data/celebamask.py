@@ -25,24 +25,41 @@ from .label_maps import check_order, paint_parts, part_mask, read_numbers, remap
 FIRST_VAL, FIRST_TEST = 162771, 182638  # numbers of CelebA, from 0
 
 def read_mapping(path: Path) -> tuple[dict[int, tuple[str, str]], list[tuple[str, str]]]:
-    "The mapping file -> {number: (split, CelebA's file name)}, and damaged lines with the reason. Raises `ValueError` if nothing in it can be read."
-    try: lines = path.read_text(encoding="utf-8-sig").splitlines()
-    except UnicodeDecodeError as e: raise ValueError(f"{path.name} is no text ({e.reason})") from None
+    """The mapping file -> {number: (split, CelebA's file name)}, and damaged lines with the reason. Raises `ValueError`
+    if nothing in it can be read."""
+    try:
+        lines = path.read_text(encoding="utf-8-sig").splitlines()
+    except UnicodeDecodeError as e:
+        raise ValueError(f"{path.name} is no text ({e.reason})") from None
     found, refused = {}, []
     for k, line in enumerate(lines, 1):
         fields = line.replace(",", " ").split()
         if not fields or (k == 1 and not fields[0].isdigit()): continue
-        number, original, file = fields if len(fields) == 3 and all(re.fullmatch(r"[0-9]{1,9}", f) for f in fields[:2]) else ("", "", "")
-        if not number or file != f"{int(original) + 1:06d}.jpg": refused.append((f"{path.name}, line {k}", f"is not 'idx orig_idx orig_file' with orig_file = orig_idx + 1: {line[:60]!r}"))
-        else: found[int(number)] = ("train" if int(original) < FIRST_VAL else "val" if int(original) < FIRST_TEST else "test", file)
+        number, original, file = (
+            fields if len(fields) == 3 and all(re.fullmatch(r"[0-9]{1,9}", f) for f in fields[:2]) else ("", "", "")
+        )
+        if not number or file != f"{int(original) + 1:06d}.jpg":
+            refused.append(
+                (
+                    f"{path.name}, line {k}",
+                    f"is not 'idx orig_idx orig_file' with orig_file = orig_idx + 1: {line[:60]!r}",
+                )
+            )
+        else:
+            found[int(number)] = (
+                "train" if int(original) < FIRST_VAL else "val" if int(original) < FIRST_TEST else "test",
+                file,
+            )
     if not found: raise ValueError(f"{path.name} holds no line 'idx orig_idx orig_file'")
     return found, refused
 
 # %% ../../nbs/2-data/03h_celebamask.ipynb #70bc8821
 def read_identities(path: Path) -> dict[str, str]:
     "CelebA's file of identities (`000001.jpg 2880`) -> {file name: person}. Raises `ValueError` if it holds none."
-    try: pairs = [line.split() for line in path.read_text(encoding="utf-8-sig").splitlines()]
-    except UnicodeDecodeError as e: raise ValueError(f"{path.name} is no text ({e.reason})") from None
+    try:
+        pairs = [line.split() for line in path.read_text(encoding="utf-8-sig").splitlines()]
+    except UnicodeDecodeError as e:
+        raise ValueError(f"{path.name} is no text ({e.reason})") from None
     people = {p[0]: p[1] for p in pairs if len(p) == 2}
     if not people: raise ValueError(f"{path.name} holds no line '000001.jpg 2880'")
     return people
@@ -57,8 +74,10 @@ def list_parts(folder: Path, walk: Walk) -> dict[int, list[str]]:
     for path in sorted(folder.rglob("*.png")):
         if path.name.startswith("."): continue
         name, match = path.relative_to(folder).as_posix(), PART.fullmatch(path.name)
-        if match and match[2].lower() in LABELS[1:]: found.setdefault(int(match[1]), []).append(name)
-        else: walk.refused.append((name, "its name is no '00000_part.png' of a known part"))
+        if match and match[2].lower() in LABELS[1:]:
+            found.setdefault(int(match[1]), []).append(name)
+        else:
+            walk.refused.append((name, "its name is no '00000_part.png' of a known part"))
     return found
 
 # %% ../../nbs/2-data/03h_celebamask.ipynb #346d361c
@@ -66,8 +85,9 @@ def list_parts(folder: Path, walk: Walk) -> dict[int, list[str]]:
 class CelebAMask(Collection):
     """CelebAMask-HQ: the official tree, or photographs and merged label maps.
 
-    labels: folder of merged maps (named like the photographs), relative to root or anywhere; None: the official parts. images: folder of the photographs. order: class
-    order of merged maps. aus: a table of AUs to join. identities: CelebA's file of identities. val, test: shares where there is no mapping file."""
+    labels: folder of merged maps (named like the photographs), relative to root or anywhere; None: the official parts.
+    images: folder of the photographs. order: class order of merged maps. aus: a table of AUs to join. identities:
+    CelebA's file of identities. val, test: shares where there is no mapping file."""
     labels: Path | None = None
     images: str = "CelebA-HQ-img"
     order: str = "official"
@@ -77,19 +97,30 @@ class CelebAMask(Collection):
     aus: Path | None = None
     kind = "celebamask"
 
-    def options(self) -> dict: return {"merged": self.labels is not None, "order": self.order, "val": self.val, "test": self.test}
-    def maps(self) -> Path: return self.root / (self.labels or "CelebAMask-HQ-mask-anno")
+    def options(self) -> dict:
+        return {"merged": self.labels is not None, "order": self.order, "val": self.val, "test": self.test}
+    def maps(self) -> Path:
+        return self.root / (self.labels or "CelebAMask-HQ-mask-anno")
 
     def walk(self) -> Walk:
         walk, folder = Walk(), self.root / self.images
         for needed, what in ((folder, "--images"), (self.maps(), "--labels, if the label maps are merged already")):
-            if not needed.is_dir(): raise FileNotFoundError(f"there is no folder {needed.name!r} in {self.root.name!r}: is it the folder of CelebAMask-HQ? Otherwise name it with {what}")
-        files = [p.name for p in sorted(folder.iterdir()) if p.suffix.lower() in PICTURES and not p.name.startswith(".")]
+            if not needed.is_dir():
+                raise FileNotFoundError(
+                    f"there is no folder {needed.name!r} in {self.root.name!r}: is it the folder of CelebAMask-HQ? Otherwise name it with {what}"
+                )
+        files = [
+            p.name for p in sorted(folder.iterdir()) if p.suffix.lower() in PICTURES and not p.name.startswith(".")
+        ]
         labels = self.merged(walk) if self.labels else list_parts(self.maps(), walk)
         for name in files:
             key = self.number(name)
-            if key in labels: walk.records.append(Record(Path(name).stem, "train", "", (name, *np.atleast_1d(labels.pop(key)).tolist())))
-            else: walk.refused.append((name, "the photograph has no label map"))
+            if key in labels:
+                walk.records.append(
+                    Record(Path(name).stem, "train", "", (name, *np.atleast_1d(labels.pop(key)).tolist()))
+                )
+            else:
+                walk.refused.append((name, "the photograph has no label map"))
         walk.counts["label maps without a photograph"] += len(labels)
         walk.counts += Counter()  # drops zeros
         return self.placed(walk)
@@ -100,29 +131,54 @@ class CelebAMask(Collection):
 
     def merged(self, walk: Walk) -> dict[str, str]:
         "Merged maps by name, after a look at a sample of them."
-        found = {p.stem: p.name for p in sorted(self.maps().iterdir()) if p.suffix.lower() in (".png", ".bmp", ".tif", ".tiff") and not p.name.startswith(".")}
+        found = {
+            p.stem: p.name
+            for p in sorted(self.maps().iterdir())
+            if p.suffix.lower() in (".png", ".bmp", ".tif", ".tiff") and not p.name.startswith(".")
+        }
         sample = []
         for name in list(found.values())[::max(1, len(found) // 32)][:32]:
-            try: sample.append(read_numbers(self.maps() / name))
-            except (ValueError, OSError): continue  # reported when its turn comes
-        if found and not sample: read_numbers(self.maps() / next(iter(found.values())))
+            try:
+                sample.append(read_numbers(self.maps() / name))
+            except (ValueError, OSError):
+                continue  # reported when its turn comes
+        if found and not sample:
+            read_numbers(self.maps() / next(iter(found.values())))
         check_order(sample, self.order)
         return found
 
     def placed(self, walk: Walk) -> Walk:
         "The records with split, identity and AUs."
-        mapping, people, path = {}, read_identities(self.identities) if self.identities else {}, self.root / "CelebA-HQ-to-CelebA-mapping.txt"
+        mapping, people, path = (
+            {},
+            read_identities(self.identities) if self.identities else {},
+            self.root / "CelebA-HQ-to-CelebA-mapping.txt",
+        )
         if path.is_file():
             mapping, refused = read_mapping(path)
             walk.refused += refused
-        else: walk.counts["split by picture, as there is no mapping file"] += len(walk.records)
+        else:
+            walk.counts["split by picture, as there is no mapping file"] += len(walk.records)
         shares = assign_splits([r.key for r in walk.records], self.val, self.test) if not mapping else {}
         finder, table = join(self.aus)
         records, walk.records = walk.records, []
         for r in records:
-            split, original = mapping.get(int(r.key) if r.key.isdecimal() and len(r.key) < 10 else -1, ("", "")) if mapping else (shares[r.key], "")
-            if split: walk.records.append(Record(r.key, split, people.get(original, ""), (*pack(finder.find(r.data[0]) if finder else None), *r.data)))
-            else: walk.refused.append((r.data[0], "the photograph is not in the mapping file"))
+            split, original = (
+                mapping.get(int(r.key) if r.key.isdecimal() and len(r.key) < 10 else -1, ("", ""))
+                if mapping
+                else (shares[r.key], "")
+            )
+            if split:
+                walk.records.append(
+                    Record(
+                        r.key,
+                        split,
+                        people.get(original, ""),
+                        (*pack(finder.find(r.data[0]) if finder else None), *r.data),
+                    )
+                )
+            else:
+                walk.refused.append((r.data[0], "the photograph is not in the mapping file"))
         walk.counts += table.counts + (finder.counts if finder else Counter())
         walk.refused += table.refused
         return walk
@@ -134,8 +190,10 @@ class CelebAMask(Collection):
         parts = {}
         for name in names:
             try:
-                with Image.open(self.maps() / name) as image: parts[PART.fullmatch(Path(name).name)[2].lower()] = part_mask(image)
-            except (OSError, SyntaxError, Image.DecompressionBombError) as e: raise ValueError(f"{name} is damaged or no picture ({e})") from None
+                with Image.open(self.maps() / name) as image:
+                    parts[PART.fullmatch(Path(name).name)[2].lower()] = part_mask(image)
+            except (OSError, SyntaxError, Image.DecompressionBombError) as e:
+                raise ValueError(f"{name} is damaged or no picture ({e})") from None
         return paint_parts(parts)
 
     def load(self, record: Record) -> Face:
@@ -146,18 +204,22 @@ class CelebAMask(Collection):
         return Face(image, crop, labels, None, aus, how=how)
 
 # %% ../../nbs/2-data/03h_celebamask.ipynb #55fadbc2
-ALIGNED = ((0.377, 0.472), (0.623, 0.472), (0.5, 0.75))  # eyes and mouth in CelebA-HQ, as shares of the side: follows from its alignment rule
+# eyes and mouth in CelebA-HQ, as shares of the side: follows from its alignment rule
+ALIGNED = ((0.377, 0.472), (0.623, 0.472), (0.5, 0.75))
 
 def fit_labels(labels: np.ndarray, height: int, width: int) -> np.ndarray:
-    "A label map in the size of its photograph: repeated by a whole factor, or the nearest label. Raises `ValueError` for other proportions."
+    """A label map in the size of its photograph: repeated by a whole factor, or the nearest label. Raises `ValueError`
+    for other proportions."""
     h, w = labels.shape
-    if abs(h * width - w * height) > 0.02 * h * width: raise ValueError(f"the label map is {w}×{h} and the photograph {width}×{height}: they cannot lie on each other")
+    if abs(h * width - w * height) > 0.02 * h * width:
+        raise ValueError(f"the label map is {w}×{h} and the photograph {width}×{height}: they cannot lie on each other")
     if height % h == 0 and width % w == 0: return labels.repeat(height // h, 0).repeat(width // w, 1)
     return np.asarray(Image.fromarray(labels).resize((width, height), Image.NEAREST))
 
 def find_face(labels: np.ndarray) -> tuple[Crop, str]:
     "The frame of an aligned photograph from its label map, and how it was found."
-    try: return crop_of_labels(labels), "eyes and mouth of the labels"
+    try:
+        return crop_of_labels(labels), "eyes and mouth of the labels"
     except ValueError:
         points = np.array(ALIGNED) * labels.shape[::-1] - 0.5
         return frame_crop(points[:2], points[2]), "the alignment of CelebA-HQ"
@@ -165,11 +227,47 @@ def find_face(labels: np.ndarray) -> tuple[Crop, str]:
 # %% ../../nbs/2-data/03h_celebamask.ipynb #322dfd97
 def main(argv: list[str] | None = None) -> None:
     "The script data_scripts/prepare_celebamask.py."
-    p = parser("prepare_celebamask", "Converts CelebAMask-HQ (photographs with label maps) into the course's format.", "folder that holds CelebA-HQ-img and CelebAMask-HQ-mask-anno")
-    p.add_argument("--labels", type=Path, help="folder of label maps that are merged already (numbers or colours), in the source or elsewhere; default: the official parts")
-    p.add_argument("--order", default="official", choices=("official", "second"), help="class order of merged label maps (default: official); a likely wrong one is refused")
-    p.add_argument("--images", default="CelebA-HQ-img", help="folder of the photographs in the source (default: CelebA-HQ-img)")
-    p.add_argument("--identities", type=Path, help="CelebA's identity_CelebA.txt, to store who is who and to check that nobody is in two splits")
-    p.add_argument("--aus", type=Path, help="table of action units (or a folder of them) to join: OpenFace, pyfaceau, py-feat, text or JSON")
+    p = parser(
+        "prepare_celebamask",
+        "Converts CelebAMask-HQ (photographs with label maps) into the course's format.",
+        "folder that holds CelebA-HQ-img and CelebAMask-HQ-mask-anno",
+    )
+    p.add_argument(
+        "--labels",
+        type=Path,
+        help="folder of label maps that are merged already (numbers or colours), in the source or elsewhere; default: the official parts",
+    )
+    p.add_argument(
+        "--order",
+        default="official",
+        choices=("official", "second"),
+        help="class order of merged label maps (default: official); a likely wrong one is refused",
+    )
+    p.add_argument(
+        "--images", default="CelebA-HQ-img", help="folder of the photographs in the source (default: CelebA-HQ-img)"
+    )
+    p.add_argument(
+        "--identities",
+        type=Path,
+        help="CelebA's identity_CelebA.txt, to store who is who and to check that nobody is in two splits",
+    )
+    p.add_argument(
+        "--aus",
+        type=Path,
+        help="table of action units (or a folder of them) to join: OpenFace, pyfaceau, py-feat, text or JSON",
+    )
     add_shares(p)
-    run(p, lambda a: CelebAMask(Path(a.source), a.labels and (a.labels if (Path(a.source) / a.labels).is_dir() else a.labels.resolve()), a.images, a.order, a.identities, a.val, a.test, a.aus), argv)
+    run(
+        p,
+        lambda a: CelebAMask(
+            Path(a.source),
+            a.labels and (a.labels if (Path(a.source) / a.labels).is_dir() else a.labels.resolve()),
+            a.images,
+            a.order,
+            a.identities,
+            a.val,
+            a.test,
+            a.aus,
+        ),
+        argv,
+    )

@@ -36,9 +36,11 @@ from .shards import fill_folder, read_manifest, read_shard, shard_name, write_sh
 # %% ../../nbs/2-data/03g_convert.ipynb #f62b6010
 @dataclass(frozen=True)
 class Record:
-    """One face of a data set before it is read. key: its name, unique in the data set. identity: who it is, "" if nobody knows.
+    """One face of a data set before it is read. key: its name, unique in the data set. identity: who it is, "" if
+    nobody knows.
 
-    data: whatever its collection needs to load it (names relative to the root, numbers, bytes); plain and small, as all records are kept in memory."""
+    data: whatever its collection needs to load it (names relative to the root, numbers, bytes); plain and small, as all
+    records are kept in memory."""
     key: str
     split: str
     identity: str = ""
@@ -46,7 +48,8 @@ class Record:
 
 @dataclass
 class Walk:
-    "What a walk found: records; things that were left out on purpose, counted; and things that are wrong, with the reason."
+    """What a walk found: records; things that were left out on purpose, counted; and things that are wrong, with the
+    reason."""
     records: list[Record] = field(default_factory=list)
     counts: Counter = field(default_factory=Counter)
     refused: list[tuple[str, str]] = field(default_factory=list)
@@ -54,8 +57,9 @@ class Walk:
 # %% ../../nbs/2-data/03g_convert.ipynb #79878f33
 @dataclass
 class Face:
-    """One face as its source has it. image: float 3×H×W in [-1, 1]; crop: where the face is (lesson 03e); labels uint8 H×W, official numbers; landmarks 68×2 pixels;
-    aus 17 in [0, 1]; emotion: number in `EMOTIONS`. None, or -1: not known. how: how the crop was found, counted in the summary."""
+    """One face as its source has it. image: float 3×H×W in [-1, 1]; crop: where the face is (lesson 03e); labels uint8
+    H×W, official numbers; landmarks 68×2 pixels; aus 17 in [0, 1]; emotion: number in `EMOTIONS`. None, or -1: not
+    known. how: how the crop was found, counted in the summary."""
     image: Tensor
     crop: Crop
     labels: np.ndarray | None = None
@@ -66,17 +70,22 @@ class Face:
 
 @dataclass
 class Collection:
-    """A data set on a disk. Subclasses give `kind`, `walk` and `load`; fields other than `root` are options that decide the result (plain values only).
+    """A data set on a disk. Subclasses give `kind`, `walk` and `load`; fields other than `root` are options that decide
+    the result (plain values only).
 
     shuffled: may records be stored in a mixed order? (Frames of a video may not: they are read one after another.)"""
     root: Path
     kind = ""
     shuffled = True
 
-    def walk(self) -> Walk: raise NotImplementedError(f"{type(self).__name__} needs walk()")
-    def load(self, record: Record) -> Face: raise NotImplementedError(f"{type(self).__name__} needs load(record)")
-    def options(self) -> dict[str, Any]: return {k: str(v) if isinstance(v, Path) else v for k, v in asdict(self).items() if k not in ("root", "aus")}
-    def image(self, name: str) -> Tensor: return open_image(self.root / name).rgb
+    def walk(self) -> Walk:
+        raise NotImplementedError(f"{type(self).__name__} needs walk()")
+    def load(self, record: Record) -> Face:
+        raise NotImplementedError(f"{type(self).__name__} needs load(record)")
+    def options(self) -> dict[str, Any]:
+        return {k: str(v) if isinstance(v, Path) else v for k, v in asdict(self).items() if k not in ("root", "aus")}
+    def image(self, name: str) -> Tensor:
+        return open_image(self.root / name).rgb
 
 # %% ../../nbs/2-data/03g_convert.ipynb #aa9de124
 def _mixed(text: str) -> str:
@@ -84,8 +93,10 @@ def _mixed(text: str) -> str:
     return hashlib.blake2b(text.encode("utf-8", "surrogateescape"), digest_size=8).hexdigest()
 
 def assign_splits(identities: Iterable[str], val: float = 0.1, test: float = 0.1) -> dict[str, str]:
-    "Each distinct person (or other group) -> its split: about these shares of them, the rest for training. Depends on the set of names only."
-    if not (0 <= val and 0 <= test and val + test < 1): raise ValueError(f"shares of val {val} and test {test} must leave something for training")
+    """Each distinct person (or other group) -> its split: about these shares of them, the rest for training. Depends on
+    the set of names only."""
+    if not (0 <= val and 0 <= test and val + test < 1):
+        raise ValueError(f"shares of val {val} and test {test} must leave something for training")
     names = sorted(set(identities), key=lambda name: (_mixed(name), name))
     n_test, n_val = round(test * len(names)), round(val * len(names))
     return {name: "test" if k < n_test else "val" if k < n_test + n_val else "train" for k, name in enumerate(names)}
@@ -95,27 +106,50 @@ def check_disjoint(records: Iterable[Record]) -> None:
     where: dict[str, str] = {}
     for r in records:
         if r.identity and where.setdefault(r.identity, r.split) != r.split:
-            raise ValueError(f"{r.identity} would be in {where[r.identity]} and in {r.split}: a person must be in one split only")
+            raise ValueError(
+                f"{r.identity} would be in {where[r.identity]} and in {r.split}: a person must be in one split only"
+            )
 
 def identity_number(kind: str, identity: str) -> int:
-    "A person's number in the schema: the same for the same name, beyond all numbers of drawn people; -1 for the unknown."
+    """A person's number in the schema: the same for the same name, beyond all numbers of drawn people; -1 for the
+    unknown."""
     if not identity: return UNKNOWN
-    return 1 << 61 | int.from_bytes(hashlib.blake2b(f"{kind}/{identity}".encode("utf-8", "surrogateescape"), digest_size=8).digest(), "big") >> 3
+    return (
+        1 << 61
+        | int.from_bytes(
+            hashlib.blake2b(f"{kind}/{identity}".encode("utf-8", "surrogateescape"), digest_size=8).digest(), "big"
+        )
+        >> 3
+    )
 
 # %% ../../nbs/2-data/03g_convert.ipynb #d8cb8ca6
 MOST_OUTSIDE, LEAST_PIXELS = 0.4, 24  # of a crop's area; a side of it
 
 def to_row(record: Record, face: Face, size: int, kind: str) -> tuple[dict[str, Any], np.ndarray | None]:
-    "A face -> its row of the schema, in the canonical frame at size×size, and its labels. Raises `ValueError` for a face that cannot be used."
+    """A face -> its row of the schema, in the canonical frame at size×size, and its labels. Raises `ValueError` for a
+    face that cannot be used."""
     height, width = face.image.shape[1:]
     if 2 * face.crop.half < LEAST_PIXELS: raise ValueError(f"the face has only {2 * face.crop.half:.0f} pixels a side")
-    if (share := outside(face.crop, width, height)) > MOST_OUTSIDE: raise ValueError(f"{share:.0%} of the face's frame lie outside of the picture")
-    if face.labels is not None and face.labels.shape != (height, width): raise ValueError(f"labels are {face.labels.shape}, the picture {(height, width)}")
+    if (share := outside(face.crop, width, height)) > MOST_OUTSIDE:
+        raise ValueError(f"{share:.0%} of the face's frame lie outside of the picture")
+    if face.labels is not None and face.labels.shape != (height, width):
+        raise ValueError(f"labels are {face.labels.shape}, the picture {(height, width)}")
     image = to_bytes(cut(face.image, face.crop, size)).permute(1, 2, 0).contiguous().numpy()
     labels = None if face.labels is None else cut_labels(face.labels, face.crop, size)
-    landmarks = None if face.landmarks is None else torch.from_numpy(move_points(face.landmarks, face.crop, size)).float()
+    landmarks = (
+        None if face.landmarks is None else torch.from_numpy(move_points(face.landmarks, face.crop, size)).float()
+    )
     aus = None if face.aus is None else torch.from_numpy(np.array(face.aus, np.float32))
-    return make_row(image, f"{kind}/{record.key}", CONVERTER, aus, labels, landmarks, identity_number(kind, record.identity), face.emotion), labels
+    return make_row(
+        image,
+        f"{kind}/{record.key}",
+        CONVERTER,
+        aus,
+        labels,
+        landmarks,
+        identity_number(kind, record.identity),
+        face.emotion,
+    ), labels
 
 CONVERTER = "1"  # version: a change that changes a byte changes it
 
@@ -126,19 +160,28 @@ def new_tally() -> dict[str, Any]:
 
 def count_row(tally: dict[str, Any], row: dict[str, Any], labels: np.ndarray | None, how: str) -> None:
     "Add a row to a tally."
-    def one(group: str, name: str) -> None: tally[group][name] = tally[group].get(name, 0) + 1
+    def one(group: str, name: str) -> None:
+        tally[group][name] = tally[group].get(name, 0) + 1
     if row["aus_valid"]:
-        for k, (a, b) in enumerate(row["aus"]): tally["aus"][k][min(4, int((a + b) / 2 * 5))] += 1
-    if labels is not None: tally["pixels"] = [n + int(m) for n, m in zip(tally["pixels"], np.bincount(labels.ravel(), minlength=len(LABELS)))]
-    if row["emotion"] != UNKNOWN: one("emotions", list(EMOTIONS)[row["emotion"]])
-    if how: one("how", how)
+        for k, (a, b) in enumerate(row["aus"]):
+            tally["aus"][k][min(4, int((a + b) / 2 * 5))] += 1
+    if labels is not None:
+        tally["pixels"] = [
+            n + int(m) for n, m in zip(tally["pixels"], np.bincount(labels.ravel(), minlength=len(LABELS)))
+        ]
+    if row["emotion"] != UNKNOWN:
+        one("emotions", list(EMOTIONS)[row["emotion"]])
+    if how:
+        one("how", how)
     for name in ("aus", "labels", "landmarks"):
-        if row[f"{name}_valid"]: one("known", name)
+        if row[f"{name}_valid"]:
+            one("known", name)
 
 def add_tallies(a: Any, b: Any) -> Any:
     "Two tallies (or parts of them) added."
     if isinstance(a, list): return [add_tallies(x, y) for x, y in zip(a, b, strict=True)]
-    if isinstance(a, dict): return {k: add_tallies(a[k], b[k]) if k in a and k in b else a.get(k, b.get(k)) for k in sorted({*a, *b})}
+    if isinstance(a, dict):
+        return {k: add_tallies(a[k], b[k]) if k in a and k in b else a.get(k, b.get(k)) for k in sorted({*a, *b})}
     return a + b
 
 # %% ../../nbs/2-data/03g_convert.ipynb #68e4f19d
@@ -147,8 +190,11 @@ def _reason(e: Exception, root: Path) -> str:
     text = " ".join(str(e).replace(str(root) + os.sep, "").replace(str(root), "...").split()) or type(e).__name__
     return (text if isinstance(e, (ValueError, OSError)) else f"{type(e).__name__}: {text}")[:300]
 
-def convert_shard(folder: Path, settings: dict[str, Any], job: tuple[int, Collection, list[Record]]) -> tuple[int, dict[str, Any]]:
-    "Load, crop and write the records of one shard: (its number, its manifest entry with `skipped`, `reasons` and `tally`)."
+def convert_shard(
+    folder: Path, settings: dict[str, Any], job: tuple[int, Collection, list[Record]]
+) -> tuple[int, dict[str, Any]]:
+    """Load, crop and write the records of one shard: (its number, its manifest entry with `skipped`, `reasons` and
+    `tally`)."""
     torch.set_num_threads(1)
     j, collection, records = job
     rows, reasons, tally = [], {}, new_tally()
@@ -156,42 +202,76 @@ def convert_shard(folder: Path, settings: dict[str, Any], job: tuple[int, Collec
         try:
             face = collection.load(record)
             row, labels = to_row(record, face, settings["size"], collection.kind)
-        except Exception as e: reasons[record.key] = _reason(e, collection.root)
+        except Exception as e:
+            reasons[record.key] = _reason(e, collection.root)
         else:
             rows.append(row)
             count_row(tally, row, labels, face.how)
-    return j, write_shard(Path(folder) / shard_name(j), rows) | {"skipped": len(reasons), "reasons": reasons, "tally": tally}
+    return j, write_shard(Path(folder) / shard_name(j), rows) | {
+        "skipped": len(reasons),
+        "reasons": reasons,
+        "tally": tally,
+    }
 
 # %% ../../nbs/2-data/03g_convert.ipynb #e03e6f6d
-def plan(collection: Collection, records: list[Record], split: str, size: int, shard_size: int, limit: int | None) -> tuple[dict[str, Any], list]:
+def plan(
+    collection: Collection, records: list[Record], split: str, size: int, shard_size: int, limit: int | None
+) -> tuple[dict[str, Any], list]:
     "What decides the bytes of a split (for the manifest), and its jobs for `convert_shard`."
     records = [r for r in records if r.split == split]
-    if collection.shuffled: records = sorted(records, key=lambda r: (_mixed(r.key), r.key))
+    if collection.shuffled:
+        records = sorted(records, key=lambda r: (_mixed(r.key), r.key))
     records = records[:limit]
     digest = hashlib.sha256("\n".join(map(repr, records)).encode("utf-8", "surrogateescape")).hexdigest()
-    settings = dict(kind=collection.kind, split=split, count=len(records), size=size, shard_size=shard_size, version=CONVERTER, frame=dict(FRAME),
-                    options=collection.options(), records=digest)
+    settings = dict(
+        kind=collection.kind,
+        split=split,
+        count=len(records),
+        size=size,
+        shard_size=shard_size,
+        version=CONVERTER,
+        frame=dict(FRAME),
+        options=collection.options(),
+        records=digest,
+    )
     parts = range(0, len(records), shard_size)
     return settings, [(k, collection, records[i:i + shard_size]) for k, i in enumerate(parts)]
 
-def convert(collection: Collection, out: str | Path, size: int = 128, limit: int | None = None, processes: int = 1, shard_size: int = 500,
-            progress: bool = True) -> dict[str, Any]:
-    """Convert a collection into out/SPLIT/shard-*.parquet with manifests; write and return a summary. Call it again to go on after an interruption.
+def convert(
+    collection: Collection,
+    out: str | Path,
+    size: int = 128,
+    limit: int | None = None,
+    processes: int = 1,
+    shard_size: int = 500,
+    progress: bool = True,
+) -> dict[str, Any]:
+    """Convert a collection into out/SPLIT/shard-*.parquet with manifests; write and return a summary. Call it again to
+    go on after an interruption.
 
-    limit: at most so many records of each split (for a trial, into a folder of its own). Bad records are skipped and listed in out/skipped.csv. Raises `ValueError` if there is
-    nothing to convert, nothing could be, a person stands in two splits, or `out` holds another conversion."""
+    limit: at most so many records of each split (for a trial, into a folder of its own). Bad records are skipped and
+    listed in out/skipped.csv. Raises `ValueError` if there is nothing to convert, nothing could be, a person stands in
+    two splits, or `out` holds another conversion."""
     if not 16 <= size <= 1024: raise ValueError(f"faces are converted to 16 to 1024 pixels a side, not {size}")
-    if shard_size < 1 or (limit is not None and limit < 1): raise ValueError(f"shard_size and limit are at least 1, not {shard_size} and {limit}")
+    if shard_size < 1 or (limit is not None and limit < 1):
+        raise ValueError(f"shard_size and limit are at least 1, not {shard_size} and {limit}")
     collection.root = Path(collection.root)
-    if not collection.root.is_dir(): raise FileNotFoundError(f"there is no folder {str(collection.root)!r}: give the folder of the data set")
+    if not collection.root.is_dir():
+        raise FileNotFoundError(f"there is no folder {str(collection.root)!r}: give the folder of the data set")
     walk = collection.walk()
-    if not walk.records: raise ValueError(f"nothing to convert below {collection.root}" + "".join(f"\n  {n}: {why}" for n, why in walk.refused[:5]))
+    if not walk.records:
+        raise ValueError(
+            f"nothing to convert below {collection.root}" + "".join(f"\n  {n}: {why}" for n, why in walk.refused[:5])
+        )
     twice = [key for key, n in Counter(r.key for r in walk.records).items() if n > 1]
     if twice: raise ValueError(f"{len(twice)} names stand twice among the records, the first is {twice[0]!r}")
     check_disjoint(walk.records)
     for split in ("train", "val", "test"):
         settings, jobs = plan(collection, walk.records, split, size, shard_size, limit)
-        if jobs: fill_folder(Path(out) / split, settings, jobs, size * size * 3 + 4096, processes, None, progress, convert_shard)
+        if jobs:
+            fill_folder(
+                Path(out) / split, settings, jobs, size * size * 3 + 4096, processes, None, progress, convert_shard
+            )
     return write_summary(Path(out), walk)
 
 # %% ../../nbs/2-data/03g_convert.ipynb #161b42e5
@@ -205,19 +285,34 @@ def summarise(out: Path) -> dict[str, Any]:
         for name, entry in shards.items():
             tally = add_tallies(tally, entry["tally"])
             people[split] |= set(read_shard(out / split / name).column("identity").to_pylist()) - {UNKNOWN}
-        splits[split] = {"faces": sum(e["faces"] for e in shards.values()), "skipped": sum(e["skipped"] for e in shards.values()), "people": len(people[split])} | tally
+        splits[split] = {
+            "faces": sum(e["faces"] for e in shards.values()),
+            "skipped": sum(e["skipped"] for e in shards.values()),
+            "people": len(people[split]),
+        } | tally
     for a, b in (("train", "val"), ("train", "test"), ("val", "test")):
-        if shared := people.get(a, set()) & people.get(b, set()): raise ValueError(f"{len(shared)} people are stored both in {a} and in {b}")
+        if shared := people.get(a, set()) & people.get(b, set()):
+            raise ValueError(f"{len(shared)} people are stored both in {a} and in {b}")
     return splits
 
 def examples(out: Path, count: int = 8) -> Tensor:
-    "A contact sheet of some faces of every split: pictures with their landmarks, and labels where there are any. 3×H×W in [-1, 1]."
+    """A contact sheet of some faces of every split: pictures with their landmarks, and labels where there are any.
+    3×H×W in [-1, 1]."""
     tiles: list[Tensor] = []
     for split in ("train", "val", "test"):
         names = sorted((out / split).glob("shard-*.parquet"))
-        tables = [read_shard(names[i * len(names) // count]) for i in range(min(count, len(names)))] if len(names) > count else [read_shard(n) for n in names]
+        tables = (
+            [read_shard(names[i * len(names) // count]) for i in range(min(count, len(names)))]
+            if len(names) > count
+            else [read_shard(n) for n in names]
+        )
         share = -(-count // max(1, len(tables)))
-        rows = [t.slice(i * len(t) // min(share, len(t)), 1).to_pylist()[0] for t in tables if len(t) for i in range(min(share, len(t)))][:count]
+        rows = [
+            t.slice(i * len(t) // min(share, len(t)), 1).to_pylist()[0]
+            for t in tables
+            if len(t)
+            for i in range(min(share, len(t)))
+        ][:count]
         if not rows: continue
         pictures = [torch.from_numpy(from_png(r["image"])).permute(2, 0, 1) / 127.5 - 1 for r in rows]
         size = pictures[0].shape[-1]
@@ -225,25 +320,41 @@ def examples(out: Path, count: int = 8) -> Tensor:
         blank = [torch.ones(3, size, size)] * (count - len(rows))
         tiles += marked + blank
         if any(r["labels_valid"] for r in rows):
-            tiles += [color_labels(torch.from_numpy(from_png(r["labels"])))[0] if r["labels_valid"] else torch.ones(3, size, size) for r in rows] + blank
+            tiles += [
+                color_labels(torch.from_numpy(from_png(r["labels"])))[0]
+                if r["labels_valid"]
+                else torch.ones(3, size, size)
+                for r in rows
+            ] + blank
     return contact_sheet(torch.stack(tiles), columns=count)
 
 def _dots(picture: Tensor, points: list[list[float]]) -> Tensor:
     for x, y in np.rint(points).astype(int):
-        if 0 <= x < picture.shape[2] and 0 <= y < picture.shape[1]: picture[:, y, x] = torch.tensor([-1.0, 1.0, -1.0])
+        if 0 <= x < picture.shape[2] and 0 <= y < picture.shape[1]:
+            picture[:, y, x] = torch.tensor([-1.0, 1.0, -1.0])
     return picture
 
 # %% ../../nbs/2-data/03g_convert.ipynb #9eab8012
 def write_summary(out: Path, walk: Walk) -> dict[str, Any]:
-    "out/summary.json, out/skipped.csv and out/examples.png from what is stored and what the walk left out; returns the summary."
+    """out/summary.json, out/skipped.csv and out/examples.png from what is stored and what the walk left out; returns
+    the summary."""
     splits = summarise(out)
     skipped = [("", name, why) for name, why in walk.refused]
     for split in splits:
-        skipped += [(split, key, why) for e in read_manifest(out / split)["shards"].values() for key, why in sorted(e["reasons"].items())]
+        skipped += [
+            (split, key, why)
+            for e in read_manifest(out / split)["shards"].values()
+            for key, why in sorted(e["reasons"].items())
+        ]
     text = io.StringIO()
     csv.writer(text).writerows([("split", "what", "why"), *skipped])
     write_whole(out / "skipped.csv", text.getvalue().encode("utf-8", "backslashreplace"))
-    if not any(s["faces"] for s in splits.values()): raise ValueError(f"no face could be converted; skipped.csv has the reasons, the first is: {skipped[0][1]}: {skipped[0][2]}" if skipped else "no face")
+    if not any(s["faces"] for s in splits.values()):
+        raise ValueError(
+            f"no face could be converted; skipped.csv has the reasons, the first is: {skipped[0][1]}: {skipped[0][2]}"
+            if skipped
+            else "no face"
+        )
     summary = {"splits": splits, "left out": dict(sorted(walk.counts.items())), "not read": len(walk.refused)}
     write_whole(out / "summary.json", json.dumps(summary, indent=1).encode())
     sheet = io.BytesIO()
@@ -255,13 +366,33 @@ def report(summary: dict[str, Any]) -> str:
     "A summary as text for a terminal."
     lines = []
     for split, s in summary["splits"].items():
-        lines.append(f"{split}: {s['faces']:,} faces, {s['skipped']:,} skipped, {s['people']:,} known people; known: " + (", ".join(f"{k} {v:,}" for k, v in s["known"].items()) or "nothing"))
-        if s["how"]: lines.append("  frame from: " + ", ".join(f"{k} {v:,}" for k, v in s["how"].items()))
-        if s["emotions"]: lines.append("  emotions: " + ", ".join(f"{k} {v:,}" for k, v in s["emotions"].items()))
-        if n := s["known"].get("aus"): lines += ["  AUs, faces with 0-0.2, 0.2-0.4 ... 0.8-1:"] + ["    " + "   ".join(f"{au} {'/'.join(map(str, h))}" for au, h in list(zip(AUS, s["aus"]))[k:k + 3]) for k in range(0, N_AUS, 3)] if n else []
-        if total := sum(s["pixels"]): lines.append("  pixels: " + ", ".join(f"{name} {v / total:.1%}" for name, v in zip(LABELS, s["pixels"]) if v))
-    if summary["left out"]: lines.append("left out: " + ", ".join(f"{k} {v:,}" for k, v in summary["left out"].items()))
-    if summary["not read"]: lines.append(f"not read: {summary['not read']:,} (see skipped.csv)")
+        lines.append(
+            f"{split}: {s['faces']:,} faces, {s['skipped']:,} skipped, {s['people']:,} known people; known: "
+            + (", ".join(f"{k} {v:,}" for k, v in s["known"].items()) or "nothing")
+        )
+        if s["how"]:
+            lines.append("  frame from: " + ", ".join(f"{k} {v:,}" for k, v in s["how"].items()))
+        if s["emotions"]:
+            lines.append("  emotions: " + ", ".join(f"{k} {v:,}" for k, v in s["emotions"].items()))
+        if n := s["known"].get("aus"):
+            lines += (
+                ["  AUs, faces with 0-0.2, 0.2-0.4 ... 0.8-1:"]
+                + [
+                    "    "
+                    + "   ".join(f"{au} {'/'.join(map(str, h))}" for au, h in list(zip(AUS, s["aus"]))[k : k + 3])
+                    for k in range(0, N_AUS, 3)
+                ]
+                if n
+                else []
+            )
+        if total := sum(s["pixels"]):
+            lines.append(
+                "  pixels: " + ", ".join(f"{name} {v / total:.1%}" for name, v in zip(LABELS, s["pixels"]) if v)
+            )
+    if summary["left out"]:
+        lines.append("left out: " + ", ".join(f"{k} {v:,}" for k, v in summary["left out"].items()))
+    if summary["not read"]:
+        lines.append(f"not read: {summary['not read']:,} (see skipped.csv)")
     return "\n".join(lines)
 
 # %% ../../nbs/2-data/03g_convert.ipynb #c7631d67
@@ -269,7 +400,9 @@ def parser(name: str, description: str, source: str = "folder of the data set") 
     "Options that all converters share."
     p = argparse.ArgumentParser(name, description=description + " Run it again with the same arguments to go on.")
     p.add_argument("source", help=source)
-    p.add_argument("out", help="folder for the result: OUT/train, OUT/val, OUT/test, summary.json, skipped.csv, examples.png")
+    p.add_argument(
+        "out", help="folder for the result: OUT/train, OUT/val, OUT/test, summary.json, skipped.csv, examples.png"
+    )
     p.add_argument("--size", type=int, default=128, help="pixels a side, 16 to 1024 (default: 128)")
     p.add_argument("--limit", type=int, help="only so many faces of each split, for a trial; give another OUT")
     p.add_argument("--processes", type=int, default=os.cpu_count() or 1, help="default: one per core")
@@ -282,9 +415,14 @@ def add_shares(p: argparse.ArgumentParser) -> None:
     p.add_argument("--val", type=float, default=0.1, help="share of the people for validation (default: 0.1)")
     p.add_argument("--test", type=float, default=0.1, help="share of the people for the test (default: 0.1)")
 
-def run(p: argparse.ArgumentParser, make: Callable[[argparse.Namespace], Collection], argv: list[str] | None = None) -> None:
+def run(
+    p: argparse.ArgumentParser, make: Callable[[argparse.Namespace], Collection], argv: list[str] | None = None
+) -> None:
     "Parse, convert, print the report; errors become one line and a failing exit code."
     a = p.parse_args(argv)
-    try: print(report(convert(make(a), a.out, a.size, a.limit, max(1, a.processes), a.shard_size, not a.quiet)))
-    except (ValueError, OSError, RuntimeError) as e: sys.exit(f"{p.prog}: {e}")
-    except KeyboardInterrupt: sys.exit(f"{p.prog}: interrupted; run it again to go on")
+    try:
+        print(report(convert(make(a), a.out, a.size, a.limit, max(1, a.processes), a.shard_size, not a.quiet)))
+    except (ValueError, OSError, RuntimeError) as e:
+        sys.exit(f"{p.prog}: {e}")
+    except KeyboardInterrupt:
+        sys.exit(f"{p.prog}: interrupted; run it again to go on")

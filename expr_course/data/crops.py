@@ -20,7 +20,8 @@ from ..faces import FRAME
 # %% ../../nbs/2-data/03e_crops.ipynb #24ab8ebf
 @dataclass(frozen=True)
 class Crop:
-    "A square in a picture, in its pixels (centres at whole numbers): centre x, y; half its side; direction of the upper edge (cos, sin)."
+    """A square in a picture, in its pixels (centres at whole numbers): centre x, y; half its side; direction of the
+    upper edge (cos, sin)."""
     x: float
     y: float
     half: float
@@ -28,18 +29,23 @@ class Crop:
     sin: float = 0.0
 
 def frame_crop(eyes: np.ndarray, mouth: np.ndarray) -> Crop:
-    """The canonical frame (`faces.FRAME`) around eyes 2×2 (the one on the left of the picture first) and mouth 2, in pixels (x, y).
+    """The canonical frame (`faces.FRAME`) around eyes 2×2 (the one on the left of the picture first) and mouth 2, in
+    pixels (x, y).
 
-    Raises `ValueError` for points that are not finite, coincide, or are no face: mouth above the eyes, or far too long or flat."""
+    Raises `ValueError` for points that are not finite, coincide, or are no face: mouth above the eyes, or far too long
+    or flat."""
     points = np.concatenate([np.asarray(eyes, float), np.asarray(mouth, float)[None]])
-    if not np.isfinite(points).all() or np.abs(points).max() > 1e5: raise ValueError("eyes or mouth lie nowhere (not finite, or beyond 100,000 pixels)")
+    if not np.isfinite(points).all() or np.abs(points).max() > 1e5:
+        raise ValueError("eyes or mouth lie nowhere (not finite, or beyond 100,000 pixels)")
     middle, across = points[:2].mean(0), points[1] - points[0]
     distance, down = float(np.hypot(*across)), points[2] - middle
     if distance < 2: raise ValueError(f"the eyes are {distance:.1f} pixels apart: too small for a face")
     cos, sin = across / distance
     length, below = float(np.hypot(*down)), float(down @ (-sin, cos))
     if not (below > 0.4 * distance and length < 5 * distance and below > 0.5 * length):
-        raise ValueError("eyes and mouth do not make a face: the mouth must lie below the eyes, neither beside nor far away")
+        raise ValueError(
+            "eyes and mouth do not make a face: the mouth must lie below the eyes, neither beside nor far away"
+        )
     half = max(FRAME["eyes"] * distance, FRAME["mouth"] * length)
     return Crop(*map(float, middle + FRAME["shift"] * down), float(half), float(cos), float(sin))
 
@@ -54,7 +60,8 @@ def mouth_of(landmarks: np.ndarray) -> np.ndarray:
     return landmarks[[48, 54, 51, 62]].mean(0)
 
 def crop_of_landmarks(landmarks: np.ndarray) -> Crop:
-    "The frame around 68 landmarks (68×2, pixels, iBUG order). Raises `ValueError` if they are no face (see `check_landmarks`)."
+    """The frame around 68 landmarks (68×2, pixels, iBUG order). Raises `ValueError` if they are no face (see
+    `check_landmarks`)."""
     landmarks = np.asarray(landmarks, float)
     check_landmarks(landmarks)
     return frame_crop(eyes_of(landmarks), mouth_of(landmarks))
@@ -64,36 +71,53 @@ STROKES = (17, 22, 27, 31, 36, 42, 48, 60)     # where another line of the 68 po
 
 def check_landmarks(landmarks: np.ndarray) -> None:
     "Raise `ValueError` if 68×2 points cannot be the landmarks of one face."
-    if landmarks.shape != (68, 2) or not np.isfinite(landmarks).all(): raise ValueError(f"landmarks must be 68×2 finite numbers, not {landmarks.shape}" if landmarks.shape != (68, 2) else "landmarks are not finite")
+    if landmarks.shape != (68, 2) or not np.isfinite(landmarks).all():
+        raise ValueError(
+            f"landmarks must be 68×2 finite numbers, not {landmarks.shape}"
+            if landmarks.shape != (68, 2)
+            else "landmarks are not finite"
+        )
     eyes, mouth = eyes_of(landmarks), mouth_of(landmarks)
     frame_crop(eyes, mouth)
     across = eyes[1] - eyes[0]
     distance = np.hypot(*across)
     if max(np.hypot(*(landmarks[k:k + 6] - landmarks[k:k + 6].mean(0)).T).max() for k in (36, 42)) > 0.6 * distance:
         raise ValueError("landmarks are no face: the points of an eye lie far apart (columns mixed up?)")
-    height = (landmarks - eyes.mean(0)) @ np.array([-across[1], across[0]]) / distance ** 2  # of every point below the eye line, in eye distances
+    # of every point below the eye line, in eye distances
+    height = (landmarks - eyes.mean(0)) @ np.array([-across[1], across[0]]) / distance ** 2
     lips = (mouth - eyes.mean(0)) @ np.array([-across[1], across[0]]) / distance ** 2
     if not (height[8] > lips > height[33] - 0.1 * lips and height[33] > 0 and height[17:27].mean() < 0.1):
-        raise ValueError("landmarks are no face: brows, nose, mouth and chin are not one below the other (68 points in iBUG order?)")
-    step, reach = np.hypot(*np.diff(landmarks, axis=0).T), max(distance, np.hypot(*(mouth - eyes.mean(0))))     # a turned head brings the eyes together, not eyes and mouth
+        raise ValueError(
+            "landmarks are no face: brows, nose, mouth and chin are not one below the other (68 points in iBUG order?)"
+        )
+    # a turned head brings the eyes together, not eyes and mouth
+    step, reach = np.hypot(*np.diff(landmarks, axis=0).T), max(distance, np.hypot(*(mouth - eyes.mean(0))))
     step[[k - 1 for k in STROKES]] = 0
-    if step.max() > 1.3 * reach: raise ValueError(f"landmarks are no face: point {int(step.argmax()) + 1} lies far from its neighbour (a damaged number?)")
+    if step.max() > 1.3 * reach:
+        raise ValueError(
+            f"landmarks are no face: point {int(step.argmax()) + 1} lies far from its neighbour (a damaged number?)"
+        )
 
 # %% ../../nbs/2-data/03e_crops.ipynb #44d26f89
 def points_of(crop: Crop, size: int, steps: int = 1) -> tuple[np.ndarray, np.ndarray]:
-    "Where the pixels of a size×size result lie in the picture, `steps`² points for each: x, y of shape (size·steps)×(size·steps)."
+    """Where the pixels of a size×size result lie in the picture, `steps`² points for each: x, y of shape
+    (size·steps)×(size·steps)."""
     line = (np.arange(size * steps) + 0.5) * (2 / (size * steps)) - 1
     X, Y = line[None, :] * crop.half, line[:, None] * crop.half
     return crop.x + X * crop.cos - Y * crop.sin, crop.y + X * crop.sin + Y * crop.cos
 
 def cut(image: Tensor, crop: Crop, size: int) -> Tensor:
-    """A crop of a picture 3×H×W -> 3×size×size, averaged where it shrinks; what lies outside of the picture is filled with its mirror image.
+    """A crop of a picture 3×H×W -> 3×size×size, averaged where it shrinks; what lies outside of the picture is filled
+    with its mirror image.
 
     A large picture is first shrunk by a whole factor, so that time and memory hardly grow with it."""
     shrink = max(1, int(crop.half / size))
     small = F.avg_pool2d(image[None], shrink, ceil_mode=True) if shrink > 1 else image[None]
     steps = min(4, max(1, math.ceil(2 * crop.half / (size * shrink))))
-    x, y = (((p + 0.5) / shrink - 0.5) * (2 / max(1, n - 1)) - 1 for p, n in zip(points_of(crop, size, steps), small.shape[:1:-1], strict=True))
+    x, y = (
+        ((p + 0.5) / shrink - 0.5) * (2 / max(1, n - 1)) - 1
+        for p, n in zip(points_of(crop, size, steps), small.shape[:1:-1], strict=True)
+    )
     grid = torch.from_numpy(np.stack([x, y], -1)).float()[None]
     return F.avg_pool2d(F.grid_sample(small, grid, padding_mode="reflection", align_corners=True), steps)[0]
 
@@ -105,14 +129,20 @@ def _mirror(places: np.ndarray, n: int) -> np.ndarray:
     return np.rint(np.minimum(places, 2 * (n - 1) - places)).astype(int)
 
 def cut_labels(labels: np.ndarray, crop: Crop, size: int, classes: int = 19) -> np.ndarray:
-    "A crop of a label map uint8 H×W -> uint8 size×size: the class that has most of each pixel (of equals the lower number); outside as in `cut`."
+    """A crop of a label map uint8 H×W -> uint8 size×size: the class that has most of each pixel (of equals the lower
+    number); outside as in `cut`."""
     steps = min(8, max(1, math.ceil(2 * crop.half / size)))
     x, y = points_of(crop, size, steps)
     votes = labels[_mirror(y, labels.shape[0]), _mirror(x, labels.shape[1])]
     if steps == 1: return votes.astype(np.uint8)
     pixel = np.arange(size * steps) // steps
     ballot = (pixel[:, None] * size + pixel[None, :]) * classes + votes
-    return np.bincount(ballot.ravel(), minlength=size * size * classes).reshape(size, size, classes).argmax(-1).astype(np.uint8)
+    return (
+        np.bincount(ballot.ravel(), minlength=size * size * classes)
+        .reshape(size, size, classes)
+        .argmax(-1)
+        .astype(np.uint8)
+    )
 
 def move_points(points: np.ndarray, crop: Crop, size: int) -> np.ndarray:
     "Points N×2 of the picture (x, y) -> their places in the size×size crop: exact, also outside of it."
@@ -125,26 +155,33 @@ def _centre(mask: np.ndarray) -> np.ndarray:
     return np.array([x.mean(), y.mean()])
 
 def crop_of_labels(labels: np.ndarray) -> Crop:
-    """The frame around a face in a label map (uint8 H×W, official numbers): from both eyes, or glasses, and the mouth with its upper lip (the lower one follows the jaw), whichever of the two sides is called left.
+    """The frame around a face in a label map (uint8 H×W, official numbers): from both eyes, or glasses, and the mouth
+    with its upper lip (the lower one follows the jaw), whichever of the two sides is called left.
 
     Raises `ValueError` if eyes and glasses, or mouth and lips, cannot be seen."""
     eyes, lips = [labels == k for k in (4, 5)], np.isin(labels, (10, 11))
-    if not lips.any(): lips = labels == 12
+    if not lips.any():
+        lips = labels == 12
     if not all(e.any() for e in eyes):
         glasses = labels == 3
-        if not glasses.any(): raise ValueError("the label map shows neither both eyes nor glasses: it cannot tell where the face is")
+        if not glasses.any():
+            raise ValueError("the label map shows neither both eyes nor glasses: it cannot tell where the face is")
         left = np.arange(labels.shape[1]) < _centre(glasses)[0]
         eyes = [glasses & left, glasses & ~left]
-        if not all(e.any() for e in eyes): raise ValueError("the glasses of the label map are one pixel wide: it cannot tell where the face is")
+        if not all(e.any() for e in eyes):
+            raise ValueError("the glasses of the label map are one pixel wide: it cannot tell where the face is")
     if not lips.any(): raise ValueError("the label map shows no mouth: it cannot tell where the face is")
     return frame_crop(np.array(sorted((_centre(e) for e in eyes), key=lambda c: c[0])), _centre(lips))
 
 # %% ../../nbs/2-data/03e_crops.ipynb #8f5a5588
-IN_BOX = ((0.29, 0.18), (0.71, 0.18), (0.50, 0.65))  # eyes and mouth, as shares of a box from brows to chin: means over drawn faces
+# eyes and mouth, as shares of a box from brows to chin: means over drawn faces
+IN_BOX = ((0.29, 0.18), (0.71, 0.18), (0.50, 0.65))
 
 def crop_of_box(x: float, y: float, width: float, height: float) -> Crop:
-    "A guess at the frame from a face's box (brows to chin): left, top, width, height in pixels. Raises `ValueError` for an empty box."
-    if not (np.isfinite([x, y, width, height]).all() and min(width, height) >= 4): raise ValueError(f"a face's box of {width}×{height} pixels is no box")
+    """A guess at the frame from a face's box (brows to chin): left, top, width, height in pixels. Raises `ValueError`
+    for an empty box."""
+    if not (np.isfinite([x, y, width, height]).all() and min(width, height) >= 4):
+        raise ValueError(f"a face's box of {width}×{height} pixels is no box")
     points = np.array([(x + a * width, y + b * height) for a, b in IN_BOX])
     return frame_crop(points[:2], points[2])
 

@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from PIL import Image, ImageCms, ImageOps, UnidentifiedImageError
+from PIL import Image, ImageCms, UnidentifiedImageError
 from torch import Tensor
 
 # %% ../../nbs/2-data/03a_images.ipynb #4ab4fff6
@@ -32,13 +32,16 @@ def _split(pixels: np.ndarray) -> tuple[Tensor, Tensor | None]:
 LUMA = (0.299, 0.587, 0.114)  # ITU-R BT.601
 
 def _join(rgb: Tensor, alpha: Tensor | None, channels: int, dtype: np.dtype) -> np.ndarray:
-    "The inverse of `_split`: rounded for integers, grey (luma) for 1 or 2 channels. In strips: in double precision a large picture would fill gigabytes."
+    """The inverse of `_split`: rounded for integers, grey (luma) for 1 or 2 channels. In strips: in double precision a
+    large picture would fill gigabytes."""
     white, rgb = WHITE[dtype.name], rgb.detach().cpu()
     def strip(rows: slice) -> np.ndarray:
         x = rgb[:, rows].double()
-        if channels < 3: x = (x * x.new_tensor(LUMA)[:, None, None]).sum(0, keepdim=True)
+        if channels < 3:
+            x = (x * x.new_tensor(LUMA)[:, None, None]).sum(0, keepdim=True)
         x = (x.clamp(-1, 1) + 1) * (white / 2)
-        if alpha is not None: x = torch.cat([x, alpha[:, rows].double() * white])
+        if alpha is not None:
+            x = torch.cat([x, alpha[:, rows].double() * white])
         pixels = x.permute(1, 2, 0).numpy()
         return (pixels.round() if white > 1 else pixels).astype(dtype)
     return np.concatenate([strip(slice(top, top + 256)) for top in range(0, rgb.shape[1], 256)])
@@ -73,15 +76,20 @@ class Picture:
 def _same_size(rgb: Tensor, like: Tensor) -> Tensor:
     rgb = rgb[0] if rgb.ndim == 4 and len(rgb) == 1 else rgb
     if rgb.shape != like.shape:
-        raise ValueError(f"the picture is {_by(like.shape)}, the edited tensor {_by(rgb.shape)}: resize it back before restore")
-    if not rgb.isfinite().all(): raise ValueError("the edited tensor holds NaN or infinity: the edit failed, restore has nothing to show")
+        raise ValueError(
+            f"the picture is {_by(like.shape)}, the edited tensor {_by(rgb.shape)}: resize it back before restore"
+        )
+    if not rgb.isfinite().all():
+        raise ValueError("the edited tensor holds NaN or infinity: the edit failed, restore has nothing to show")
     return rgb
 
-def _by(shape) -> str: return "×".join(map(str, shape)) or "a single number"
+def _by(shape) -> str:
+    return "×".join(map(str, shape)) or "a single number"
 
 def _as_image(pixels: np.ndarray, profile: bytes | None) -> Image.Image:
     image = Image.fromarray(pixels[..., 0] if pixels.shape[2] == 1 else pixels)
-    if profile: image.info["icc_profile"] = profile
+    if profile:
+        image.info["icc_profile"] = profile
     return image
 
 # %% ../../nbs/2-data/03a_images.ipynb #7c584a61
@@ -92,7 +100,9 @@ def _from_array(a: np.ndarray) -> Picture:
     if pixels.ndim == 3 and pixels.shape[0] in (1, 3, 4) and pixels.shape[2] not in (1, 3, 4):
         raise ValueError(f"an array {_by(a.shape)} looks channels-first: use a.transpose(1, 2, 0)")
     if pixels.ndim != 3 or pixels.shape[2] not in (1, 3, 4):
-        raise ValueError(f"an array {_by(a.shape)} is no picture: use H×W, H×W×1, H×W×3 or H×W×4, one picture at a time")
+        raise ValueError(
+            f"an array {_by(a.shape)} is no picture: use H×W, H×W×1, H×W×3 or H×W×4, one picture at a time"
+        )
     _check_values(pixels, 0, "divide by the largest possible value, or use (x + 1) / 2 if it lies in [-1, 1]")
     return Picture(*_split(pixels), "array", a.shape, a.dtype)
 
@@ -138,28 +148,42 @@ def _from_cmyk(image: Image.Image) -> Image.Image:
     try:
         ink = ImageCms.ImageCmsProfile(io.BytesIO(image.info["icc_profile"]))
         return ImageCms.profileToProfile(image, ink, ImageCms.createProfile("sRGB"), outputMode="RGB")
-    except (KeyError, OSError, ImageCms.PyCMSError): return image.convert("RGB")
+    except (KeyError, OSError, ImageCms.PyCMSError):
+        return image.convert("RGB")
 
 # %% ../../nbs/2-data/03a_images.ipynb #91646d41
-TURNS = {2: "FLIP_LEFT_RIGHT", 3: "ROTATE_180", 4: "FLIP_TOP_BOTTOM", 5: "TRANSPOSE", 6: "ROTATE_270", 7: "TRANSVERSE", 8: "ROTATE_90"}
+TURNS = {
+    2: "FLIP_LEFT_RIGHT",
+    3: "ROTATE_180",
+    4: "FLIP_TOP_BOTTOM",
+    5: "TRANSPOSE",
+    6: "ROTATE_270",
+    7: "TRANSVERSE",
+    8: "ROTATE_90",
+}
 
 def _upright(image: Image.Image) -> tuple[Image.Image, list[str]]:
     "The image as its EXIF orientation wants it seen, and what was done."
-    try: orientation = image.getexif().get(0x0112, 1)
-    except Exception: return image, ["its EXIF block is damaged and was ignored"]
+    try:
+        orientation = image.getexif().get(0x0112, 1)
+    except Exception:
+        return image, ["its EXIF block is damaged and was ignored"]
     if orientation not in TURNS: return image, []
     return image.transpose(Image.Transpose[TURNS[orientation]]), ["turned upright as its EXIF orientation says"]
 
 # %% ../../nbs/2-data/03a_images.ipynb #a1e4b219
 def _frames(image: Image.Image) -> list[str]:
     "What to say of an animation or of several pages"
-    try: count = getattr(image, "n_frames", 1)
-    except Exception: return ["first of several frames, of which a later one is damaged"]
+    try:
+        count = getattr(image, "n_frames", 1)
+    except Exception:
+        return ["first of several frames, of which a later one is damaged"]
     return [f"first of {count} frames"] if count > 1 and image.format != "MPO" else []
 
 def _from_image(image: Image.Image) -> Picture:
     upright, notes = _upright(image)
-    if image.mode not in ("L", "LA", "RGB", "RGBA"): notes.append(f"converted from mode {image.mode}")
+    if image.mode not in ("L", "LA", "RGB", "RGBA"):
+        notes.append(f"converted from mode {image.mode}")
     pixels = np.asarray(_flatten(upright))
     pixels = pixels[..., None] if pixels.ndim == 2 else pixels
     _check_values(pixels, 0, "a floating-point image holds values in [0, 1]")
@@ -175,11 +199,14 @@ def _header(file, name: str) -> Image.Image:
     "Read the header only."
     if file.seek(0, os.SEEK_END) == 0: raise ValueError(f"{name} is empty (0 bytes): fetch or export it again")
     Image.init()
-    try: return Image.open(file, formats=[f for f in FORMATS if f in Image.OPEN])
-    except Image.DecompressionBombError as e: raise ValueError(f"{name} is too large: {e}. Make it smaller first") from None
+    try:
+        return Image.open(file, formats=[f for f in FORMATS if f in Image.OPEN])
+    except Image.DecompressionBombError as e:
+        raise ValueError(f"{name} is too large: {e}. Make it smaller first") from None
     except UnidentifiedImageError:
         raise ValueError(f"{name} is not a picture that can be read here ({', '.join(FORMATS)}){_hint(file)}") from None
-    except Exception as e: raise ValueError(f"{name} is damaged ({e}): fetch or export it again") from e
+    except Exception as e:
+        raise ValueError(f"{name} is damaged ({e}): fetch or export it again") from e
 
 # %% ../../nbs/2-data/03a_images.ipynb #1db3aa72
 def _hint(file) -> str:
@@ -191,17 +218,23 @@ def _hint(file) -> str:
 def _check_size(image: Image.Image, name: str, max_pixels: int) -> None:
     width, height = image.size
     if width * height > max_pixels:
-        raise ValueError(f"{name} is {width}×{height}, {width * height / 1e6:,.0f} million pixels, more than max_pixels = {max_pixels:,}: "
-                         "make it smaller first, or pass a larger max_pixels if you trust it and have the memory")
+        raise ValueError(
+            f"{name} is {width}×{height}, {width * height / 1e6:,.0f} million pixels, more than max_pixels = {max_pixels:,}: "
+            "make it smaller first, or pass a larger max_pixels if you trust it and have the memory"
+        )
 
 # %% ../../nbs/2-data/03a_images.ipynb #4a2c2c9d
 def _unpack(image: Image.Image, name: str, max_pixels: int) -> Picture:
     "Size check, then the pixels."
     _check_size(image, name, max_pixels)
-    try: image.load()
-    except Exception as e: raise ValueError(f"{name} is damaged ({e}): fetch or export it again") from e
-    try: return _from_image(image)
-    except ValueError as e: raise ValueError(f"{name}: {e}") from None
+    try:
+        image.load()
+    except Exception as e:
+        raise ValueError(f"{name} is damaged ({e}): fetch or export it again") from e
+    try:
+        return _from_image(image)
+    except ValueError as e:
+        raise ValueError(f"{name}: {e}") from None
 
 # %% ../../nbs/2-data/03a_images.ipynb #311f1c04
 def open_image(anything: Any, max_pixels: int = MAX_PIXELS) -> Picture:
@@ -209,8 +242,9 @@ def open_image(anything: Any, max_pixels: int = MAX_PIXELS) -> Picture:
     or tensor (3×H×W or 1×3×H×W, float in [-1, 1]) -> `Picture`.
 
     Files and PIL images are turned upright (EXIF), palette, CMYK, 1-bit and 16-bit ones are converted, of an animation
-    the first frame is taken; `notes` says so. Raises `FileNotFoundError`, `TypeError`, or `ValueError` for a file that is empty,
-    damaged or no picture, for more than `max_pixels` pixels (before unpacking), for NaN, wrong shapes and ranges."""
+    the first frame is taken; `notes` says so. Raises `FileNotFoundError`, `TypeError`, or `ValueError` for a file that
+    is empty, damaged or no picture, for more than `max_pixels` pixels (before unpacking), for NaN, wrong shapes and
+    ranges."""
     if isinstance(anything, Tensor): return _from_tensor(anything)
     if isinstance(anything, np.ndarray): return _from_array(anything)
     with warnings.catch_warnings():
@@ -223,11 +257,16 @@ def open_image(anything: Any, max_pixels: int = MAX_PIXELS) -> Picture:
 # %% ../../nbs/2-data/03a_images.ipynb #fd6602df
 def _as_file(anything: Any) -> io.IOBase:
     "Path, bytes or open file -> an open file of our own."
-    if hasattr(anything, "read"): anything = anything.read()
+    if hasattr(anything, "read"):
+        anything = anything.read()
     if isinstance(anything, (bytes, bytearray, memoryview)): return io.BytesIO(anything)
     if not isinstance(anything, (str, os.PathLike)):
-        raise TypeError(f"open_image reads a path, bytes, a PIL image, an array or a tensor, not {type(anything).__name__}")
+        raise TypeError(
+            f"open_image reads a path, bytes, a PIL image, an array or a tensor, not {type(anything).__name__}"
+        )
     if os.path.isdir(anything): raise ValueError(f"{os.fspath(anything)!r} is a folder: name one picture in it")
     if not os.path.isfile(anything):
-        raise FileNotFoundError(f"there is no file {os.fspath(anything)!r}: check the spelling and the working directory")
+        raise FileNotFoundError(
+            f"there is no file {os.fspath(anything)!r}: check the spelling and the working directory"
+        )
     return open(anything, "rb")

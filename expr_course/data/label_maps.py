@@ -19,7 +19,8 @@ from ..faces import LABELS
 # %% ../../nbs/2-data/03d_label_maps.ipynb #ca62a566
 ORDERS = {"official": LABELS,
           "second": ("background", "skin", "l_brow", "r_brow", "l_eye", "r_eye", "eye_g", "l_ear", "r_ear", "ear_r",
-                     "nose", "mouth", "u_lip", "l_lip", "neck", "neck_l", "cloth", "hair", "hat")}  # of a widely used parser
+                     # of a widely used parser
+                     "nose", "mouth", "u_lip", "l_lip", "neck", "neck_l", "cloth", "hair", "hat")}
 
 def order_names(order: str) -> tuple[str, ...]:
     "The 19 names by number. Raises `ValueError` for an unknown order."
@@ -28,7 +29,8 @@ def order_names(order: str) -> tuple[str, ...]:
 
 # %% ../../nbs/2-data/03d_label_maps.ipynb #85d6099c
 def remap(labels: np.ndarray, order: str) -> np.ndarray:
-    """Numbers of `order` -> official numbers: uint8, same shape. Raises `ValueError` for another type, or numbers that are no class."""
+    """Numbers of `order` -> official numbers: uint8, same shape. Raises `ValueError` for another type, or numbers that
+    are no class."""
     return _lookup([LABELS.index(name) for name in order_names(order)], labels)
 
 def to_order(labels: np.ndarray, order: str) -> np.ndarray:
@@ -36,10 +38,13 @@ def to_order(labels: np.ndarray, order: str) -> np.ndarray:
     return _lookup([order_names(order).index(name) for name in LABELS], labels)
 
 def _lookup(table: list[int], labels: np.ndarray) -> np.ndarray:
-    if labels.dtype.kind not in "ui" or labels.ndim != 2: raise ValueError(f"a label map is H×W whole numbers, not {labels.dtype} {labels.shape}")
+    if labels.dtype.kind not in "ui" or labels.ndim != 2:
+        raise ValueError(f"a label map is H×W whole numbers, not {labels.dtype} {labels.shape}")
     if labels.size and not 0 <= labels.min() <= labels.max() < len(table):
-        raise ValueError(f"a label map holds the numbers 0 to {len(table) - 1}, and this one {labels.min()} to {labels.max()}: "
-                         "is it a mask of one part (0/255), or a map of another data set?")
+        raise ValueError(
+            f"a label map holds the numbers 0 to {len(table) - 1}, and this one {labels.min()} to {labels.max()}: "
+            "is it a mask of one part (0/255), or a map of another data set?"
+        )
     return np.array(table, np.uint8)[labels]
 
 # %% ../../nbs/2-data/03d_label_maps.ipynb #95ff7e83
@@ -52,7 +57,8 @@ def swap_sides(labels: np.ndarray) -> np.ndarray:
     return _lookup(SWAP.tolist(), labels)
 
 def mirrored(labels: np.ndarray) -> bool | None:
-    "Are left and right exchanged in a map of official numbers? None if no pair of eyes, brows or ears shows both sides."
+    """Are left and right exchanged in a map of official numbers? None if no pair of eyes, brows or ears shows both
+    sides."""
     for left, right in ((4, 5), (6, 7), (8, 9)):
         columns = [np.nonzero(labels == k)[1] for k in (left, right)]
         if all(map(len, columns)): return bool(columns[0].mean() < columns[1].mean())
@@ -60,54 +66,108 @@ def mirrored(labels: np.ndarray) -> bool | None:
 
 # %% ../../nbs/2-data/03d_label_maps.ipynb #f8a0c84e
 def paint_parts(parts: Mapping[str, np.ndarray]) -> np.ndarray:
-    """Masks of parts (bool H×W by name, absent parts left out) -> official label map uint8 H×W; later classes lie over earlier ones.
+    """Masks of parts (bool H×W by name, absent parts left out) -> official label map uint8 H×W; later classes lie over
+    earlier ones.
 
     Raises `ValueError` for no parts at all, an unknown name, or masks of different sizes."""
-    if unknown := set(parts) - set(LABELS[1:]): raise ValueError(f"unknown parts {sorted(unknown)}: they are {', '.join(LABELS[1:])}")
+    if unknown := set(parts) - set(LABELS[1:]):
+        raise ValueError(f"unknown parts {sorted(unknown)}: they are {', '.join(LABELS[1:])}")
     if len({m.shape for m in parts.values()}) != 1:
-        raise ValueError(f"the masks of the parts have sizes {sorted({m.shape for m in parts.values()})}: they must be one size" if parts else "no part has a mask")
+        raise ValueError(
+            f"the masks of the parts have sizes {sorted({m.shape for m in parts.values()})}: they must be one size"
+            if parts
+            else "no part has a mask"
+        )
     labels = np.zeros(next(iter(parts.values())).shape, np.uint8)
     for number, name in enumerate(LABELS):
-        if name in parts: labels[parts[name]] = number
+        if name in parts:
+            labels[parts[name]] = number
     return labels
 
 # %% ../../nbs/2-data/03d_label_maps.ipynb #b312d5d2
 def part_mask(image: Image.Image) -> np.ndarray:
     "The black-and-white picture of a part, in any mode -> bool H×W: True where a channel is above 127."
     if image.mode == "1": return np.asarray(image)
-    if image.mode == "P": image = image.convert("RGB")
-    if image.mode in ("LA", "RGBA"): image = image.convert(image.mode[:-1])  # alpha says nothing about the part
+    if image.mode == "P":
+        image = image.convert("RGB")
+    if image.mode in ("LA", "RGBA"):
+        image = image.convert(image.mode[:-1])  # alpha says nothing about the part
     pixels = np.asarray(image)
     bright = pixels > (127 if pixels.dtype == np.uint8 else 127 * 257)
     return bright if bright.ndim == 2 else bright.any(-1)
 
 # %% ../../nbs/2-data/03d_label_maps.ipynb #0ba7302f
 PALETTES = {
-    "CelebAMask-HQ": ((0, 0, 0), (204, 0, 0), (76, 153, 0), (204, 204, 0), (51, 51, 255), (204, 0, 204), (0, 255, 255), (255, 204, 204), (102, 51, 0), (255, 0, 0),
-                      (102, 204, 0), (255, 255, 0), (0, 0, 153), (0, 0, 204), (255, 51, 153), (0, 204, 204), (0, 51, 0), (255, 153, 51), (0, 204, 0)),
-    "face-parsing": ((255, 255, 255), (0, 85, 255), (0, 170, 255), (85, 0, 255), (170, 0, 255), (0, 255, 0), (0, 255, 85), (0, 255, 170), (85, 255, 0), (170, 255, 0),
-                     (255, 0, 0), (255, 0, 85), (255, 0, 170), (255, 85, 0), (255, 170, 0), (0, 255, 255), (85, 255, 255), (170, 255, 255), (255, 0, 255))}
+    "CelebAMask-HQ": (
+        (0, 0, 0),
+        (204, 0, 0),
+        (76, 153, 0),
+        (204, 204, 0),
+        (51, 51, 255),
+        (204, 0, 204),
+        (0, 255, 255),
+        (255, 204, 204),
+        (102, 51, 0),
+        (255, 0, 0),
+        (102, 204, 0),
+        (255, 255, 0),
+        (0, 0, 153),
+        (0, 0, 204),
+        (255, 51, 153),
+        (0, 204, 204),
+        (0, 51, 0),
+        (255, 153, 51),
+        (0, 204, 0),
+    ),
+    "face-parsing": (
+        (255, 255, 255),
+        (0, 85, 255),
+        (0, 170, 255),
+        (85, 0, 255),
+        (170, 0, 255),
+        (0, 255, 0),
+        (0, 255, 85),
+        (0, 255, 170),
+        (85, 255, 0),
+        (170, 255, 0),
+        (255, 0, 0),
+        (255, 0, 85),
+        (255, 0, 170),
+        (255, 85, 0),
+        (255, 170, 0),
+        (0, 255, 255),
+        (85, 255, 255),
+        (170, 255, 255),
+        (255, 0, 255),
+    ),
+}
 
 def _code(rgb: np.ndarray) -> np.ndarray:
     "Colours uint8 ...×3 -> one whole number each."
     return rgb[..., 0].astype(np.int32) << 16 | rgb[..., 1].astype(np.int32) << 8 | rgb[..., 2]
 
 def from_colors(rgb: np.ndarray) -> np.ndarray:
-    """A label map painted with one of `PALETTES` (uint8 H×W×3, background black or white) -> its numbers, uint8 H×W, in the order it was painted from.
+    """A label map painted with one of `PALETTES` (uint8 H×W×3, background black or white) -> its numbers, uint8 H×W, in
+    the order it was painted from.
 
-    Raises `ValueError` that names a colour found in no palette: resized or JPEG-compressed colours cannot be trusted."""
+    Raises `ValueError` that names a colour found in no palette: resized or JPEG-compressed colours cannot be
+    trusted."""
     colors, places = np.unique(_code(rgb), return_inverse=True)
     for palette in PALETTES.values():
         table = {int(c): k for k, c in enumerate(_code(np.array(palette, np.uint8)))} | {0: 0, 0xFFFFFF: 0}
-        if all(int(c) in table for c in colors): return np.array([table[int(c)] for c in colors], np.uint8)[places].reshape(rgb.shape[:2])
+        if all(int(c) in table for c in colors):
+            return np.array([table[int(c)] for c in colors], np.uint8)[places].reshape(rgb.shape[:2])
     known = {int(c) for palette in PALETTES.values() for c in _code(np.array(palette, np.uint8))} | {0, 0xFFFFFF}
     odd = [c for c in colors if int(c) not in known] or list(colors)
     named = ", ".join(f"#{int(c):06x}" for c in odd[:3])
-    raise ValueError(f"{len(odd)} of {len(colors)} colours are in no known palette ({named}...): a label map must not be resized smoothly or saved as JPEG; use its numbers, or the original PNG")
+    raise ValueError(
+        f"{len(odd)} of {len(colors)} colours are in no known palette ({named}...): a label map must not be resized smoothly or saved as JPEG; use its numbers, or the original PNG"
+    )
 
 # %% ../../nbs/2-data/03d_label_maps.ipynb #e1a621cd
 def read_numbers(anything: Any) -> np.ndarray:
-    """A merged label map, from a path or PIL image: grey numbers, palette indices or palette colours -> uint8 H×W as stored (see `remap`).
+    """A merged label map, from a path or PIL image: grey numbers, palette indices or palette colours -> uint8 H×W as
+    stored (see `remap`).
 
     Raises `FileNotFoundError`, or `ValueError` for a file that is damaged, empty or no label map."""
     if isinstance(anything, (str, Path)):
@@ -116,7 +176,8 @@ def read_numbers(anything: Any) -> np.ndarray:
             with Image.open(anything) as image:
                 image.load()
                 return read_numbers(image)
-        except (OSError, SyntaxError, Image.DecompressionBombError) as e: raise ValueError(f"{str(anything)!r} is damaged or no picture ({e})") from None
+        except (OSError, SyntaxError, Image.DecompressionBombError) as e:
+            raise ValueError(f"{str(anything)!r} is damaged or no picture ({e})") from None
     if anything.mode == "P" and not _palette_is_colors(anything): return _small(np.asarray(anything))
     if anything.mode in ("1", "L", "I", "I;16"): return _small(np.asarray(anything))
     rgb = np.asarray(anything.convert("RGB"))
@@ -127,18 +188,31 @@ def _small(numbers: np.ndarray) -> np.ndarray:
     return numbers.astype(np.uint8)
 
 def _palette_is_colors(image: Image.Image) -> bool:
-    "Do the used palette entries all belong to `PALETTES`, and stand in another place than there? Then the colours count, not the indices."
+    """Do the used palette entries all belong to `PALETTES`, and stand in another place than there? Then the colours
+    count, not the indices."""
     used, colors = np.unique(np.asarray(image)), np.array(image.getpalette("RGB"), np.uint8).reshape(-1, 3)
     if used.max() >= len(colors): return False
     for palette in PALETTES.values():
         table = [tuple(c) for c in palette] + [(0, 0, 0), (255, 255, 255)]
-        if all(tuple(colors[k].tolist()) in table for k in used): return any(k >= 19 or tuple(colors[k].tolist()) != palette[k] for k in used)
+        if all(tuple(colors[k].tolist()) in table for k in used):
+            return any(k >= 19 or tuple(colors[k].tolist()) != palette[k] for k in used)
     return False
 
 # %% ../../nbs/2-data/03d_label_maps.ipynb #957540c3
-RELATIONS = (("l_brow", "above", "l_eye"), ("r_brow", "above", "r_eye"), ("l_eye", "above", "nose"), ("r_eye", "above", "nose"), ("nose", "above", "u_lip"),
-             ("u_lip", "above", "l_lip"), ("l_lip", "above", "neck"), ("neck", "above", "cloth"), ("nose", "above", "neck"),
-             ("hair", "starts above", "nose"), ("skin", "larger than", "nose"), ("hair", "larger than", "l_lip"))
+RELATIONS = (
+    ("l_brow", "above", "l_eye"),
+    ("r_brow", "above", "r_eye"),
+    ("l_eye", "above", "nose"),
+    ("r_eye", "above", "nose"),
+    ("nose", "above", "u_lip"),
+    ("u_lip", "above", "l_lip"),
+    ("l_lip", "above", "neck"),
+    ("neck", "above", "cloth"),
+    ("nose", "above", "neck"),
+    ("hair", "starts above", "nose"),
+    ("skin", "larger than", "nose"),
+    ("hair", "larger than", "l_lip"),
+)
 
 def _facts(labels: np.ndarray) -> np.ndarray:
     "Of every class: number of pixels, mean row, first row (NaN if absent): 19×3."
@@ -152,33 +226,45 @@ def _holds(facts: np.ndarray, names: tuple[str, ...]) -> list[tuple[tuple[str, s
     seen = []
     for relation in RELATIONS:
         a, b = (facts[names.index(relation[i])] for i in (0, 2))
-        if min(a[0], b[0]) > 0: seen.append((relation, {"above": a[1] < b[1], "starts above": a[2] < b[2], "larger than": a[0] > b[0]}[relation[1]]))
+        if min(a[0], b[0]) > 0:
+            seen.append(
+                (relation, {"above": a[1] < b[1], "starts above": a[2] < b[2], "larger than": a[0] > b[0]}[relation[1]])
+            )
     return seen
 
 # %% ../../nbs/2-data/03d_label_maps.ipynb #78d79318
 def order_scores(maps: Iterable[np.ndarray]) -> dict[str, float]:
-    "For each order, the share of anatomical `RELATIONS` that hold in these maps (numbers as stored); NaN if none can be seen."
+    """For each order, the share of anatomical `RELATIONS` that hold in these maps (numbers as stored); NaN if none can
+    be seen."""
     facts = [_facts(m) for m in maps]
     seen = {order: [holds for f in facts for _, holds in _holds(f, names)] for order, names in ORDERS.items()}
     return {order: float(np.mean(s)) if s else float("nan") for order, s in seen.items()}
 
 # %% ../../nbs/2-data/03d_label_maps.ipynb #eab95243
 def check_order(maps: Iterable[np.ndarray], order: str = "official") -> dict[str, float]:
-    """Raise `ValueError` if the numbers of these maps (uint8 H×W as stored; a few dozen are plenty) are likely not in `order`; else return `order_scores`.
+    """Raise `ValueError` if the numbers of these maps (uint8 H×W as stored; a few dozen are plenty) are likely not in
+    `order`; else return `order_scores`.
 
-    Refused are: another order that fits clearly better, no order that fits, and left and right exchanged in most maps. Maps in which nothing can be judged pass."""
+    Refused are: another order that fits clearly better, no order that fits, and left and right exchanged in most maps.
+    Maps in which nothing can be judged pass."""
     maps = list(maps)
     scores, names = order_scores(maps), order_names(order)
     if np.isnan(scores[order]): return scores
     best = max(scores, key=lambda o: -1.0 if np.isnan(scores[o]) else scores[o])
     found = ", ".join(f"{o}: {s:.0%}" for o, s in scores.items())
     if scores[best] < 0.75:
-        raise ValueError(f"the label maps fit no known class order (share of anatomical facts that hold: {found}): are they upside down, or of another data set?")
+        raise ValueError(
+            f"the label maps fit no known class order (share of anatomical facts that hold: {found}): are they upside down, or of another data set?"
+        )
     if best != order and scores[best] > scores[order] + 0.1:
         broken = [" ".join(r) for m in maps for r, holds in _holds(_facts(m), names) if not holds]
-        raise ValueError(f"the label maps are said to be in the {order} class order, but a face where it is not true that \"{broken[0]}\" is unlikely; "
-                         f"they fit the {best} order (facts that hold: {found}). Say order {best!r}")
+        raise ValueError(
+            f"the label maps are said to be in the {order} class order, but a face where it is not true that \"{broken[0]}\" is unlikely; "
+            f"they fit the {best} order (facts that hold: {found}). Say order {best!r}"
+        )
     sides = [s for m in maps if (s := mirrored(remap(m, order))) is not None]
     if len(sides) >= 4 and np.mean(sides) > 0.5:
-        raise ValueError(f"left and right are exchanged in {sum(sides)} of {len(sides)} label maps: l_ is the person's left, the right of the picture. Swap the names (label_maps.swap_sides), or check whether the pictures were mirrored")
+        raise ValueError(
+            f"left and right are exchanged in {sum(sides)} of {len(sides)} label maps: l_ is the person's left, the right of the picture. Swap the names (label_maps.swap_sides), or check whether the pictures were mirrored"
+        )
     return scores

@@ -23,7 +23,8 @@ from .crops import crop_of_landmarks, whole
 
 # %% ../../nbs/2-data/03i_openface.ipynb #0e8bae15
 class Video:
-    """A video file whose frames can be asked for by number, exactly: `frame(k)`, k from 0. Needs PyAV (`pip install av`).
+    """A video file whose frames can be asked for by number, exactly: `frame(k)`, k from 0. Needs PyAV (`pip install
+    av`).
 
     Raises `ValueError` for a file that is no video, or a frame that it does not have."""
     def __init__(self, path: str | Path) -> None:
@@ -34,17 +35,23 @@ class Video:
             self.stream = self.file.streams.video[0]
             self.stream.thread_count = 1
             packets = [p.pts for p in self.file.demux(self.stream) if p.size and not p.is_discard]
-        except (av.FFmpegError, IndexError, OSError, ValueError) as e: raise ValueError(f"{self.name} is damaged or no video ({e})") from None
+        except (av.FFmpegError, IndexError, OSError, ValueError) as e:
+            raise ValueError(f"{self.name} is damaged or no video ({e})") from None
         self.times = sorted({t for t in packets if t is not None})
-        if len(self.times) != len(packets): raise ValueError(f"{self.name} does not say when its frames are shown: copy it into a new file first (ffmpeg -fflags +genpts -i IN OUT.mp4)")
+        if len(self.times) != len(packets):
+            raise ValueError(
+                f"{self.name} does not say when its frames are shown: copy it into a new file first (ffmpeg -fflags +genpts -i IN OUT.mp4)"
+            )
         self.decoder, self.next = None, 0
 
-    def __len__(self) -> int: return len(self.times)
+    def __len__(self) -> int:
+        return len(self.times)
 
     def frame(self, k: int) -> Tensor:
         "Frame number k, upright: float 3×H×W in [-1, 1]."
         import av
-        if not 0 <= k < len(self): raise ValueError(f"{self.name} has {len(self):,} frames, there is no frame number {k + 1:,}")
+        if not 0 <= k < len(self):
+            raise ValueError(f"{self.name} has {len(self):,} frames, there is no frame number {k + 1:,}")
         if self.decoder is None or not self.next <= k < self.next + 50:
             self.file.seek(self.times[k], stream=self.stream, backward=True)
             self.decoder = self.file.decode(self.stream)
@@ -53,10 +60,18 @@ class Video:
                 if picture.pts == self.times[k]:
                     self.next = k + 1
                     turns = round((getattr(picture, "rotation", 0) or 0) / 90)
-                    return torch.from_numpy(np.rot90(picture.to_ndarray(format="rgb24"), turns).copy()).permute(2, 0, 1).float() / 127.5 - 1
+                    return (
+                        torch.from_numpy(np.rot90(picture.to_ndarray(format="rgb24"), turns).copy())
+                        .permute(2, 0, 1)
+                        .float()
+                        / 127.5
+                        - 1
+                    )
                 if picture.pts is not None and picture.pts > self.times[k]: break
-        except (av.FFmpegError, OSError) as e: reason = f" ({e})"
-        else: reason = ""
+        except (av.FFmpegError, OSError) as e:
+            reason = f" ({e})"
+        else:
+            reason = ""
         self.decoder = None
         raise ValueError(f"frame {k + 1:,} of {self.name} cannot be decoded{reason}")
 
@@ -66,7 +81,8 @@ PICTURES = (".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff")
 
 def clear_rows(rows: list[AURow], counts: Counter) -> list[AURow]:
     "Rows of one picture or frame, those left out that cannot be told apart."
-    if len(rows) > 1: counts["pictures with several faces"] += 1
+    if len(rows) > 1:
+        counts["pictures with several faces"] += 1
     if len(rows) > 1 and any(r.landmarks is None for r in rows):
         counts["faces left out: several in a picture, and no landmarks to tell which"] += len(rows)
         return []
@@ -83,50 +99,80 @@ def open_video(path: Path) -> Video:
     "Videos stay open between frames, two at a time in each process."
     return Video(path)
 
-def video_records(root: Path, video: Path, path: Path | None, confidence: float, every: int, walk: Walk) -> list[tuple[str, Record]]:
+def video_records(
+    root: Path, video: Path, path: Path | None, confidence: float, every: int, walk: Walk
+) -> list[tuple[str, Record]]:
     "(group, record) of every face in a video, whose table is `path`; a video that cannot be used is refused in `walk`."
     name = video.relative_to(root).as_posix()
     try:
-        if path is None: raise ValueError(f"there is no table {video.stem}.csv beside it, in 'processed', or with --aus")
+        if path is None:
+            raise ValueError(f"there is no table {video.stem}.csv beside it, in 'processed', or with --aus")
         table, frames = read_table(path, confidence), len(open_video(video))
     except (ValueError, OSError) as e:
         walk.refused.append((name, str(e)))
         return []
     note(table, name, walk)
     by_frame: dict[int, list[AURow]] = {}
-    for row in table.rows: by_frame.setdefault(row.frame, []).append(row)
+    for row in table.rows:
+        by_frame.setdefault(row.frame, []).append(row)
     beyond = [f for f in by_frame if not 1 <= f <= frames]
-    if beyond: walk.counts["rows of frames that the video does not have"] += sum(len(by_frame.pop(f)) for f in beyond)
+    if beyond:
+        walk.counts["rows of frames that the video does not have"] += sum(len(by_frame.pop(f)) for f in beyond)
     total = sum(table.counts.values()) + len(table.rows) + len(table.refused)
-    if total < frames: walk.counts["frames of videos without a row"] += frames - total
+    if total < frames:
+        walk.counts["frames of videos without a row"] += frames - total
     drafts = []
     for frame in sorted(by_frame)[::every]:
         rows = clear_rows(by_frame[frame], walk.counts)
-        drafts += [(name, Record(f"{name}#{frame:06d}" + f"/{r.face}" * (len(rows) > 1), "train", f"{name}/{r.face}", ("video", name, frame - 1, *pack(r)))) for r in rows]
+        drafts += [
+            (
+                name,
+                Record(
+                    f"{name}#{frame:06d}" + f"/{r.face}" * (len(rows) > 1),
+                    "train",
+                    f"{name}/{r.face}",
+                    ("video", name, frame - 1, *pack(r)),
+                ),
+            )
+            for r in rows
+        ]
     return drafts
 
 # %% ../../nbs/2-data/03i_openface.ipynb #bd216d5f
-def picture_records(root: Path, pictures: list[Path], table: AUTable, pattern: re.Pattern | None, walk: Walk) -> list[tuple[str, Record]]:
-    "(group, record) of every face in these pictures. pattern: its first group, found in a picture's path, is the person."
+def picture_records(
+    root: Path, pictures: list[Path], table: AUTable, pattern: re.Pattern | None, walk: Walk
+) -> list[tuple[str, Record]]:
+    """(group, record) of every face in these pictures. pattern: its first group, found in a picture's path, is the
+    person."""
     note(table, "", walk)
     finder, drafts, matched = Finder(table.rows), [], 0
     for picture in pictures:
         name = picture.relative_to(root).as_posix()
         rows = finder.all(name)
         matched += len(rows)
-        if not rows: walk.counts["pictures without a usable row"] += 1
+        if not rows:
+            walk.counts["pictures without a usable row"] += 1
         for r in clear_rows(rows, walk.counts):
             found = pattern.search(name) if pattern else None
             who = r.identity or (found[1] or "" if found else "")
-            drafts.append((who or name, Record(name + f"/{r.face}" * (len(rows) > 1), "train", who, ("picture", name, 0, *pack(r)))))
-    if len(table.rows) > matched: walk.counts["rows without a picture"] += len(table.rows) - matched
+            drafts.append(
+                (
+                    who or name,
+                    Record(name + f"/{r.face}" * (len(rows) > 1), "train", who, ("picture", name, 0, *pack(r))),
+                )
+            )
+    if len(table.rows) > matched:
+        walk.counts["rows without a picture"] += len(table.rows) - matched
     return drafts
 
 def person_pattern(people: str) -> re.Pattern | None:
     "The pattern that finds a person in a path. Raises `ValueError` for one that cannot work."
-    try: pattern = re.compile(people) if people else None
-    except re.error as e: raise ValueError(f"--people {people!r} is no regular expression: {e}") from None
-    if pattern and not pattern.groups: raise ValueError(f"--people {people!r} has no group: put round brackets around the part that names the person")
+    try:
+        pattern = re.compile(people) if people else None
+    except re.error as e:
+        raise ValueError(f"--people {people!r} is no regular expression: {e}") from None
+    if pattern and not pattern.groups:
+        raise ValueError(f"--people {people!r} has no group: put round brackets around the part that names the person")
     return pattern
 
 # %% ../../nbs/2-data/03i_openface.ipynb #c74b6cff
@@ -134,9 +180,10 @@ def person_pattern(people: str) -> re.Pattern | None:
 class OpenFace(Collection):
     """Videos, or else pictures, with tables of AUs: OpenFace, pyfaceau, py-feat, text or JSON.
 
-    tables: folder (or file) of the tables; None: beside the videos or pictures, or in a folder `processed` there. confidence: least that the tool must claim. every: take each n-th
-    usable frame of a video. people: a pattern whose first group, found in a picture's path, says who it is. whole: pictures are cropped to the face already (for tables without
-    landmarks). val, test: shares of the people (videos)."""
+    tables: folder (or file) of the tables; None: beside the videos or pictures, or in a folder `processed` there.
+    confidence: least that the tool must claim. every: take each n-th usable frame of a video. people: a pattern whose
+    first group, found in a picture's path, says who it is. whole: pictures are cropped to the face already (for tables
+    without landmarks). val, test: shares of the people (videos)."""
     tables: Path | None = None
     confidence: float = 0.8
     every: int = 1
@@ -147,25 +194,40 @@ class OpenFace(Collection):
     kind = "openface"
     shuffled = False
 
-    def options(self) -> dict: return {k: v for k, v in super().options().items() if k != "tables"}
+    def options(self) -> dict:
+        return {k: v for k, v in super().options().items() if k != "tables"}
 
     def table_of(self, video: Path) -> Path | None:
         "The table of a video: among the tables, beside it, or in 'processed'."
         if self.tables and self.tables.is_file(): return self.tables
         given = [self.tables / video.parent.relative_to(self.root), self.tables] if self.tables else []
-        return next((p for folder in (*given, video.parent, video.parent / "processed") if (p := folder / f"{video.stem}.csv").is_file()), None)
+        return next(
+            (
+                p
+                for folder in (*given, video.parent, video.parent / "processed")
+                if (p := folder / f"{video.stem}.csv").is_file()
+            ),
+            None,
+        )
 
     def walk(self) -> Walk:
         if self.every < 1: raise ValueError(f"every is at least 1, not {self.every}")
         walk, pattern = Walk(), person_pattern(self.people)
         files = sorted(p for p in self.root.rglob("*") if p.is_file() and not p.name.startswith("."))
         videos, pictures = ([f for f in files if f.suffix.lower() in kinds] for kinds in (VIDEOS, PICTURES))
-        drafts = [d for f in videos for d in video_records(self.root, f, self.table_of(f), self.confidence, self.every, walk)]
-        if not videos and pictures: drafts = picture_records(self.root, pictures, read_tables(self.tables or self.root, self.confidence), pattern, walk)
-        elif pictures: walk.counts["pictures beside videos, not used: give them a folder of their own"] += len(pictures)
+        drafts = [
+            d for f in videos for d in video_records(self.root, f, self.table_of(f), self.confidence, self.every, walk)
+        ]
+        if not videos and pictures:
+            drafts = picture_records(
+                self.root, pictures, read_tables(self.tables or self.root, self.confidence), pattern, walk
+            )
+        elif pictures:
+            walk.counts["pictures beside videos, not used: give them a folder of their own"] += len(pictures)
         splits = assign_splits([group for group, _ in drafts], self.val, self.test)
         walk.records = [Record(r.key, splits[group], r.identity, r.data) for group, r in drafts]
-        if drafts and not any(r.identity for r in walk.records): walk.counts["split by picture, as nobody knows who is who (see --people)"] += len(drafts)
+        if drafts and not any(r.identity for r in walk.records):
+            walk.counts["split by picture, as nobody knows who is who (see --people)"] += len(drafts)
         return walk
 
     def load(self, record: Record) -> Face:
@@ -173,17 +235,36 @@ class OpenFace(Collection):
         image = open_video(self.root / name).frame(k) if how == "video" else self.image(name)
         aus, points = unpack(aus, points)
         if self.whole: return Face(image, whole(*image.shape[:0:-1]), None, None, aus, how="the whole picture")
-        if points is None: raise ValueError("its row has no landmarks: run OpenFace with -2Dfp, or say --whole if the pictures are cropped to the face already")
+        if points is None:
+            raise ValueError(
+                "its row has no landmarks: run OpenFace with -2Dfp, or say --whole if the pictures are cropped to the face already"
+            )
         return Face(image, crop_of_landmarks(points), None, points, aus, how="landmarks of the table")
 
 # %% ../../nbs/2-data/03i_openface.ipynb #463c5f40
 def main(argv: list[str] | None = None) -> None:
     "The script data_scripts/prepare_openface.py."
-    p = parser("prepare_openface", "Converts videos or pictures with tables of action units (OpenFace, pyfaceau, py-feat, text, JSON) into the course's format.", "folder of videos or pictures")
-    p.add_argument("--aus", type=Path, help="table or folder of tables; default: beside the files, or in 'processed' there")
-    p.add_argument("--confidence", type=float, default=0.8, help="leave out faces that the tool is less sure of (default: 0.8)")
+    p = parser(
+        "prepare_openface",
+        "Converts videos or pictures with tables of action units (OpenFace, pyfaceau, py-feat, text, JSON) into the course's format.",
+        "folder of videos or pictures",
+    )
+    p.add_argument(
+        "--aus", type=Path, help="table or folder of tables; default: beside the files, or in 'processed' there"
+    )
+    p.add_argument(
+        "--confidence", type=float, default=0.8, help="leave out faces that the tool is less sure of (default: 0.8)"
+    )
     p.add_argument("--every", type=int, default=1, help="take each n-th usable frame of a video (default: 1, all)")
-    p.add_argument("--people", default="", help=r"regular expression whose first group is the person, found in a picture's path, as '(subject\d+)_'")
-    p.add_argument("--whole", action="store_true", help="the pictures are cropped to the face already: take them whole (for tables without landmarks)")
+    p.add_argument(
+        "--people",
+        default="",
+        help=r"regular expression whose first group is the person, found in a picture's path, as '(subject\d+)_'",
+    )
+    p.add_argument(
+        "--whole",
+        action="store_true",
+        help="the pictures are cropped to the face already: take them whole (for tables without landmarks)",
+    )
     add_shares(p)
     run(p, lambda a: OpenFace(Path(a.source), a.aus, a.confidence, a.every, a.people, a.whole, a.val, a.test), argv)

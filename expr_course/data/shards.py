@@ -36,7 +36,8 @@ from ..faces import FRAME, VERSION
 
 # %% ../../nbs/2-data/03c_shards.ipynb #138e9dcb
 def to_table(rows: list[dict[str, Any]]):
-    "Rows of `FEATURES` -> a pyarrow table that carries the schema, so that `datasets` knows which columns are pictures."
+    """Rows of `FEATURES` -> a pyarrow table that carries the schema, so that `datasets` knows which columns are
+    pictures."""
     import pyarrow
     return pyarrow.Table.from_pylist(rows, schema=features().arrow_schema)
 
@@ -50,7 +51,8 @@ def write_whole(path: Path, data: bytes) -> None:
             file.flush()
             os.fsync(file.fileno())
         os.replace(hidden, path)
-    finally: hidden.unlink(missing_ok=True)
+    finally:
+        hidden.unlink(missing_ok=True)
 
 # %% ../../nbs/2-data/03c_shards.ipynb #cdb5ed49
 def write_shard(path: Path, rows: list[dict[str, Any]]) -> dict[str, Any]:
@@ -66,9 +68,12 @@ def write_shard(path: Path, rows: list[dict[str, Any]]) -> dict[str, Any]:
 def read_shard(path: Path):
     "The table of one shard. Raises `ValueError` naming the file and the remedy if it is missing or damaged."
     import pyarrow.parquet as pq
-    try: return pq.read_table(path, page_checksum_verification=True)
-    except FileNotFoundError: raise ValueError(f"{path} is missing. {REMEDY}") from None
-    except Exception as e: raise ValueError(f"{path} is damaged ({e}). {REMEDY}") from e
+    try:
+        return pq.read_table(path, page_checksum_verification=True)
+    except FileNotFoundError:
+        raise ValueError(f"{path} is missing. {REMEDY}") from None
+    except Exception as e:
+        raise ValueError(f"{path} is damaged ({e}). {REMEDY}") from e
 
 REMEDY = "Run the command that made this folder once more (for drawn faces: expr-faces): it makes again what is missing or damaged, and only that"
 
@@ -102,7 +107,8 @@ def finished(manifest: dict[str, Any]) -> int:
 def verify(folder: str | Path, thorough: bool = True) -> dict[str, int]:
     """Check every split below `folder`: split -> number of faces.
 
-    Raises `ValueError` that lists every missing, incomplete or damaged file, with the remedy; `FileNotFoundError` if there is nothing."""
+    Raises `ValueError` that lists every missing, incomplete or damaged file, with the remedy; `FileNotFoundError` if
+    there is nothing."""
     splits = sorted(path.parent for path in Path(folder).glob("*/manifest.json"))
     if not splits: raise FileNotFoundError(f"there is no split with a manifest.json below {folder}. {REMEDY}")
     bad, faces = [], {}
@@ -110,7 +116,8 @@ def verify(folder: str | Path, thorough: bool = True) -> dict[str, int]:
         manifest = read_manifest(split)
         bad += [str(split / name) for name, e in manifest["shards"].items() if not intact(split / name, e, thorough)]
         faces[split.name] = sum(e["faces"] for e in manifest["shards"].values())
-        if (done := finished(manifest)) != (count := manifest["settings"]["count"]): bad.append(f"{split}: {done:,} of {count:,} faces were made")
+        if (done := finished(manifest)) != (count := manifest["settings"]["count"]):
+            bad.append(f"{split}: {done:,} of {count:,} faces were made")
     if bad: raise ValueError("missing, incomplete or damaged:\n  " + "\n  ".join(bad) + f"\n{REMEDY}")
     return faces
 
@@ -130,30 +137,51 @@ def draw_shard(folder: Path, settings: dict[str, Any], j: int) -> tuple[int, dic
     return j, write_shard(Path(folder) / shard_name(j), rows)
 
 # %% ../../nbs/2-data/03c_shards.ipynb #f94bc428
-def draw_shards(folder: Path, settings: dict[str, Any], todo: list[Any], processes: int, make: Callable = draw_shard) -> Iterator[tuple[int, dict[str, Any]]]:
-    "Yield (number, entry) as the shards are finished. make(folder, settings, job) makes the shard of one job of `todo`, for drawn faces its number."
+def draw_shards(
+    folder: Path, settings: dict[str, Any], todo: list[Any], processes: int, make: Callable = draw_shard
+) -> Iterator[tuple[int, dict[str, Any]]]:
+    """Yield (number, entry) as the shards are finished. make(folder, settings, job) makes the shard of one job of
+    `todo`, for drawn faces its number."""
     if processes == 1 or len(todo) == 1:
         threads = torch.get_num_threads()
-        try: yield from (make(folder, settings, j) for j in todo)
-        finally: torch.set_num_threads(threads)
+        try:
+            yield from (make(folder, settings, j) for j in todo)
+        finally:
+            torch.set_num_threads(threads)
         return
     pool = ProcessPoolExecutor(min(processes, len(todo)), mp_context=get_context("spawn"))
     try:
-        for done in as_completed([pool.submit(make, folder, settings, j) for j in todo]): yield done.result()
+        for done in as_completed([pool.submit(make, folder, settings, j) for j in todo]):
+            yield done.result()
     except BrokenProcessPool:
-        raise RuntimeError(f"a worker process died, perhaps for lack of memory: take fewer than {processes} processes. {REMEDY}") from None
-    finally: pool.shutdown(cancel_futures=True)
+        raise RuntimeError(
+            f"a worker process died, perhaps for lack of memory: take fewer than {processes} processes. {REMEDY}"
+        ) from None
+    finally:
+        pool.shutdown(cancel_futures=True)
 
 # %% ../../nbs/2-data/03c_shards.ipynb #cfb505f6
-def fill_folder(folder: Path, settings: dict[str, Any], jobs: list[Any], face_bytes: int, processes: int = 1, limit: int | None = None,
-                progress: bool = True, make: Callable = draw_shard) -> Path:
-    """Make the shards of `jobs` (number j makes shard j, see `draw_shards`) in a folder with a manifest, those that are there and intact left as they are.
+def fill_folder(
+    folder: Path,
+    settings: dict[str, Any],
+    jobs: list[Any],
+    face_bytes: int,
+    processes: int = 1,
+    limit: int | None = None,
+    progress: bool = True,
+    make: Callable = draw_shard,
+) -> Path:
+    """Make the shards of `jobs` (number j makes shard j, see `draw_shards`) in a folder with a manifest, those that are
+    there and intact left as they are.
 
-    face_bytes: at most so many for a face on the disk. Raises `ValueError` if the folder holds faces of other settings, or the disk is too small."""
+    face_bytes: at most so many for a face on the disk. Raises `ValueError` if the folder holds faces of other settings,
+    or the disk is too small."""
     shards = read_manifest(folder)["shards"] if (folder / "manifest.json").exists() else {}
-    if shards: check_same(read_manifest(folder)["settings"], settings, f"{folder / 'manifest.json'}", "this call")
+    if shards:
+        check_same(read_manifest(folder)["settings"], settings, f"{folder / 'manifest.json'}", "this call")
     folder.mkdir(parents=True, exist_ok=True)
-    for left in folder.glob(".*.tmp"): left.unlink()  # of a killed call
+    for left in folder.glob(".*.tmp"):
+        left.unlink()  # of a killed call
     shards = {name: e for name, e in shards.items() if intact(folder / name, e)}
     todo = [job for j, job in enumerate(jobs) if shard_name(j) not in shards]
     check_disk(folder, len(todo) * settings["shard_size"] * face_bytes)
@@ -167,13 +195,25 @@ def fill_folder(folder: Path, settings: dict[str, Any], jobs: list[Any], face_by
     return folder
 
 # %% ../../nbs/2-data/03c_shards.ipynb #33ef9cae
-def make_faces(out: str | Path, split: str = "train", count: int = 10_000, size: int = 64, seed: int = 0, shard_size: int = 1000,
-               processes: int = 1, limit: int | None = None, device: str = "cpu", progress: bool = True) -> Path:
-    """Draw `count` faces of a split into out/split/shard-*.parquet with a manifest; returns that folder. Call it again to go on.
+def make_faces(
+    out: str | Path,
+    split: str = "train",
+    count: int = 10_000,
+    size: int = 64,
+    seed: int = 0,
+    shard_size: int = 1000,
+    processes: int = 1,
+    limit: int | None = None,
+    device: str = "cpu",
+    progress: bool = True,
+) -> Path:
+    """Draw `count` faces of a split into out/split/shard-*.parquet with a manifest; returns that folder. Call it again
+    to go on.
 
-    Finished shards are checked and kept, whatever else is there is made; the result is the same bytes, interrupted or not, and with
-    any number of processes. One call at a time in a folder. limit: at most so many shards in this call. Raises `ValueError` if the folder holds faces
-    of other settings, or the disk is too small. With several processes, a script needs `if __name__ == "__main__":`."""
+    Finished shards are checked and kept, whatever else is there is made; the result is the same bytes, interrupted or
+    not, and with any number of processes. One call at a time in a folder. limit: at most so many shards in this call.
+    Raises `ValueError` if the folder holds faces of other settings, or the disk is too small. With several processes, a
+    script needs `if __name__ == "__main__":`."""
     settings = face_settings(split, count, size, seed, shard_size, device)
     jobs = list(range(-(-count // shard_size)))
     return fill_folder(Path(out) / split, settings, jobs, size * size * 3, processes, limit, progress)
@@ -182,7 +222,8 @@ def make_faces(out: str | Path, split: str = "train", count: int = 10_000, size:
 def face_settings(split: str, count: int, size: int, seed: int, shard_size: int, device: str) -> dict[str, Any]:
     "Everything that decides the bytes, as the manifest keeps it."
     if split not in SEEDS: raise ValueError(f"there is no split {split!r}; the splits are {', '.join(SEEDS)}")
-    if count < 1 or shard_size < 1: raise ValueError(f"count and shard_size are at least 1, not {count} and {shard_size}")
+    if count < 1 or shard_size < 1:
+        raise ValueError(f"count and shard_size are at least 1, not {count} and {shard_size}")
     if not 32 <= size <= 256: raise ValueError(f"faces are drawn at 32 to 256 pixels, not {size}")
     return dict(kind="drawn", split=split, count=count, size=size, seed=seed, shard_size=shard_size, device=device,
                 version=VERSION, frame=dict(FRAME), seeds=[SEEDS[split].start, SEEDS[split].stop])
@@ -190,21 +231,28 @@ def face_settings(split: str, count: int, size: int, seed: int, shard_size: int,
 def check_disk(folder: Path, need: int) -> None:
     "Raise `ValueError` if the disk of `folder` has fewer than `need` bytes free."
     free = shutil.disk_usage(folder).free
-    if need > free: raise ValueError(f"{folder} may need {need / 1e9:.1f} GB and its disk has {free / 1e9:.1f} GB free: make room, or take fewer or smaller faces")
+    if need > free:
+        raise ValueError(
+            f"{folder} may need {need / 1e9:.1f} GB and its disk has {free / 1e9:.1f} GB free: make room, or take fewer or smaller faces"
+        )
 
 # %% ../../nbs/2-data/03c_shards.ipynb #8583ec0f
 def open_faces(folder: str | Path, split: str = "train", streaming: bool = False):
-    "The stored faces of a split for browsing, `map` and `filter`: a `datasets.Dataset`, or an `IterableDataset` if streaming."
+    """The stored faces of a split for browsing, `map` and `filter`: a `datasets.Dataset`, or an `IterableDataset` if
+    streaming."""
     import datasets
     import pyarrow
     files = [Path(folder) / split / name for name in read_manifest(Path(folder) / split)["shards"]]
     if not streaming: return datasets.Dataset(pyarrow.concat_tables([read_shard(f) for f in files]))
-    return datasets.load_dataset("parquet", data_files={split: [str(f) for f in files]}, split=split, streaming=True, features=features())
+    return datasets.load_dataset(
+        "parquet", data_files={split: [str(f) for f in files]}, split=split, streaming=True, features=features()
+    )
 
 # %% ../../nbs/2-data/03c_shards.ipynb #36147d2c
 @lru_cache(maxsize=4)
 def epoch_order(seed: int | None, epoch: int, sizes: tuple[int, ...], mix: int) -> Tensor:
-    "The order of all rows in an epoch: shards shuffled, then the rows of each `mix` neighbouring shards shuffled together. Long N."
+    """The order of all rows in an epoch: shards shuffled, then the rows of each `mix` neighbouring shards shuffled
+    together. Long N."""
     ends = list(accumulate(sizes))
     if seed is None: return torch.arange(ends[-1])
     g = torch.Generator().manual_seed(mix_seed("epoch", seed, epoch))
@@ -219,7 +267,8 @@ def complete_manifest(folder: Path) -> dict[str, Any]:
     "The manifest, after a look at every file. Raises like `FaceShards`."
     manifest = read_manifest(folder)
     for name, entry in manifest["shards"].items():
-        if not intact(folder / name, entry, thorough=False): raise ValueError(f"{folder / name} is missing or damaged. {REMEDY}")
+        if not intact(folder / name, entry, thorough=False):
+            raise ValueError(f"{folder / name} is missing or damaged. {REMEDY}")
     made, done = manifest["settings"], finished(manifest)
     if done != made["count"]: raise ValueError(f"{folder} holds {done:,} of {made['count']:,} faces. {REMEDY}")
     warn_version(folder, made)
@@ -228,17 +277,29 @@ def complete_manifest(folder: Path) -> dict[str, Any]:
 def warn_version(folder: Path, made: dict[str, Any]) -> None:
     "Warn if `made` (a manifest's settings) names another version of the renderer."
     if made.get("kind") == "drawn" and made.get("version") != VERSION:
-        warnings.warn(f"the faces in {folder} were drawn by version {made.get('version')} of the renderer and this is {VERSION}: they may be used, "
-                      "but are not the faces that DrawnFaces draws now; for those, make a new folder with expr-faces", stacklevel=3)
+        warnings.warn(
+            f"the faces in {folder} were drawn by version {made.get('version')} of the renderer and this is {VERSION}: they may be used, "
+            "but are not the faces that DrawnFaces draws now; for those, make a new folder with expr-faces",
+            stacklevel=3,
+        )
 
 # %% ../../nbs/2-data/03c_shards.ipynb #28f261ab
 class FaceShards(Source):
-    """Batches from folder/split as `make_faces` (or a converter) wrote it. seed None: in stored order, else shuffled anew every epoch.
+    """Batches from folder/split as `make_faces` (or a converter) wrote it. seed None: in stored order, else shuffled
+    anew every epoch.
 
-    streaming: keep only 2·mix shards in memory instead of all. mix: shards whose rows are shuffled together. The batches
-    do not depend on `streaming`. Raises `FileNotFoundError` or `ValueError` naming the missing, incomplete or damaged file; warns
-    if the faces were drawn by another version of the renderer."""
-    def __init__(self, folder: str | Path, split: str = "train", batch_size: int = 16, seed: int | None = 0, streaming: bool = False, mix: int = 4) -> None:
+    streaming: keep only 2·mix shards in memory instead of all. mix: shards whose rows are shuffled together. The
+    batches do not depend on `streaming`. Raises `FileNotFoundError` or `ValueError` naming the missing, incomplete or
+    damaged file; warns if the faces were drawn by another version of the renderer."""
+    def __init__(
+        self,
+        folder: str | Path,
+        split: str = "train",
+        batch_size: int = 16,
+        seed: int | None = 0,
+        streaming: bool = False,
+        mix: int = 4,
+    ) -> None:
         super().__init__(batch_size)
         self.folder, self.seed, self.mix = Path(folder) / split, seed, mix
         manifest = complete_manifest(self.folder)
@@ -247,8 +308,10 @@ class FaceShards(Source):
         self.starts = [0, *accumulate(self.sizes)]
         self.table = lru_cache(2 * mix if streaming else None)(lambda j: read_shard(self.folder / self.names[j]))
 
-    def __len__(self) -> int: return self.starts[-1]
-    def settings(self) -> dict[str, Any]: return super().settings() | {"seed": self.seed, "mix": self.mix, "made": self.made}
+    def __len__(self) -> int:
+        return self.starts[-1]
+    def settings(self) -> dict[str, Any]:
+        return super().settings() | {"seed": self.seed, "mix": self.mix, "made": self.made}
 
     def row(self, place: int) -> dict[str, Any]:
         "The row at a place of the endless row."
@@ -263,9 +326,14 @@ class FaceShards(Source):
 # %% ../../nbs/2-data/03c_shards.ipynb #9d5389c0
 def parser() -> argparse.ArgumentParser:
     "What `expr-faces` understands."
-    p = argparse.ArgumentParser("expr-faces", description="Draw faces with exact action units, labels and landmarks into Parquet shards. Run it again to go on.")
+    p = argparse.ArgumentParser(
+        "expr-faces",
+        description="Draw faces with exact action units, labels and landmarks into Parquet shards. Run it again to go on.",
+    )
     p.add_argument("out", help="folder; the faces go to OUT/SPLIT/")
-    p.add_argument("--split", default="train", choices=list(SEEDS), help="which people: no two splits share any (default: train)")
+    p.add_argument(
+        "--split", default="train", choices=list(SEEDS), help="which people: no two splits share any (default: train)"
+    )
     p.add_argument("--count", type=int, default=10_000, help="number of faces (default: 10000)")
     p.add_argument("--size", type=int, default=64, help="pixels a side, 32 to 256 (default: 64)")
     p.add_argument("--seed", type=int, default=0, help="another seed, other people of the same split (default: 0)")
@@ -284,7 +352,12 @@ def main(argv: list[str] | None = None) -> None:
         if not a.verify:
             make_faces(a.out, a.split, a.count, a.size, a.seed, a.shard_size, max(1, a.processes), a.limit, a.device)
             done = read_manifest(Path(a.out) / a.split)["shards"].values()
-            print(f"{Path(a.out) / a.split}: {sum(e['faces'] for e in done):,} of {a.count:,} faces, {sum(e['bytes'] for e in done) / 1e6:.1f} MB")
-        else: print("\n".join(f"{split}: {n:,} faces, every checksum right" for split, n in verify(a.out).items()))
-    except (ValueError, OSError, RuntimeError) as e: sys.exit(f"expr-faces: {e}")
-    except KeyboardInterrupt: sys.exit("expr-faces: interrupted; run it again to go on")
+            print(
+                f"{Path(a.out) / a.split}: {sum(e['faces'] for e in done):,} of {a.count:,} faces, {sum(e['bytes'] for e in done) / 1e6:.1f} MB"
+            )
+        else:
+            print("\n".join(f"{split}: {n:,} faces, every checksum right" for split, n in verify(a.out).items()))
+    except (ValueError, OSError, RuntimeError) as e:
+        sys.exit(f"expr-faces: {e}")
+    except KeyboardInterrupt:
+        sys.exit("expr-faces: interrupted; run it again to go on")

@@ -32,7 +32,8 @@ ANNOTATIONS = {"aus": (N_AUS, 2), "labels": (), "landmarks": (68, 2)}  # each ma
 def features():
     "The schema of every stored face: `datasets.Features`. Also reachable as `data.FEATURES`. Needs `datasets`."
     from datasets import ClassLabel, Features, Image, List, Value
-    pairs = lambda n: List(List(Value("float32"), length=2), length=n)
+    def pairs(n):
+        return List(List(Value("float32"), length=2), length=n)
     return Features({
         "image": Image(), "aus": pairs(N_AUS), "labels": Image(), "landmarks": pairs(68),
         "aus_valid": Value("bool"), "labels_valid": Value("bool"), "landmarks_valid": Value("bool"),
@@ -59,18 +60,30 @@ def from_png(value: Any) -> np.ndarray:
 def make_row(image: np.ndarray, source: str, version: str, aus: Tensor | None = None, labels: np.ndarray | None = None,
              landmarks: Tensor | None = None, identity: int = UNKNOWN, emotion: int = UNKNOWN) -> dict[str, Any]:
     """One face as `FEATURES` stores it. image uint8 H×W×3; aus 17 or 17×2 in [0, 1]; labels uint8 H×W below 19;
-    landmarks 68×2 in pixels (x, y). What is None is stored as unknown. Raises `ValueError` for a wrong shape, type or range."""
+    landmarks 68×2 in pixels (x, y). What is None is stored as unknown. Raises `ValueError` for a wrong shape, type or
+    range."""
     if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3:
         raise ValueError(f"image is {image.dtype} {image.shape}: a row takes uint8 H×W×3 (see images.open_image)")
     if labels is not None and (labels.dtype != np.uint8 or labels.shape != image.shape[:2] or labels.max() > 18):
-        raise ValueError(f"labels are {labels.dtype} {labels.shape} up to {labels.max()}: a row takes uint8 {image.shape[:2]} up to 18")
+        raise ValueError(
+            f"labels are {labels.dtype} {labels.shape} up to {labels.max()}: a row takes uint8 {image.shape[:2]} up to 18"
+        )
     if landmarks is not None and (tuple(landmarks.shape) != (68, 2) or not landmarks.isfinite().all()):
         raise ValueError(f"landmarks are {tuple(landmarks.shape)}: a row takes 68×2 finite pixels (x, y)")
     known = {f"{k}_valid": v is not None for k, v in (("aus", aus), ("labels", labels), ("landmarks", landmarks))}
     aus = torch.zeros(N_AUS, 2) if aus is None else check_aus(aus)
     landmarks = torch.zeros(68, 2) if landmarks is None else landmarks
-    return dict(image=to_png(image), aus=aus.tolist(), labels=None if labels is None else to_png(labels), landmarks=landmarks.tolist(),
-                **known, identity=identity, emotion=emotion, source=source, version=version)
+    return dict(
+        image=to_png(image),
+        aus=aus.tolist(),
+        labels=None if labels is None else to_png(labels),
+        landmarks=landmarks.tolist(),
+        **known,
+        identity=identity,
+        emotion=emotion,
+        source=source,
+        version=version,
+    )
 
 # %% ../../nbs/2-data/03b_sources.ipynb #3d884f28
 def to_bytes(images: Tensor) -> Tensor:
@@ -83,17 +96,22 @@ def from_bytes(levels: Tensor) -> Tensor:
 
 # %% ../../nbs/2-data/03b_sources.ipynb #7d46e4ae
 def collate(rows: Sequence[dict[str, Any]]) -> dict[str, Any]:
-    """Rows of `FEATURES` -> a batch: image float N×3×H×W in [-1, 1]; aus N×17×2; labels long N×H×W; landmarks N×68×2; aus_valid,
-    labels_valid, landmarks_valid bool N; identity, emotion long N (-1 unknown); source, version lists. One size per batch."""
+    """Rows of `FEATURES` -> a batch: image float N×3×H×W in [-1, 1]; aus N×17×2; labels long N×H×W; landmarks N×68×2;
+    aus_valid, labels_valid, landmarks_valid bool N; identity, emotion long N (-1 unknown); source, version lists. One
+    size per batch."""
     pictures = [from_png(r["image"]) for r in rows]
     if len({p.shape for p in pictures}) != 1:
-        raise ValueError(f"a batch needs pictures of one size, not {sorted({p.shape for p in pictures})}: resize them when converting")
+        raise ValueError(
+            f"a batch needs pictures of one size, not {sorted({p.shape for p in pictures})}: resize them when converting"
+        )
     blank = np.zeros(pictures[0].shape[:2], np.uint8)
     labels = [from_png(r["labels"]) if r["labels_valid"] else blank for r in rows]
     batch = {"image": from_bytes(torch.from_numpy(np.stack(pictures)).permute(0, 3, 1, 2).contiguous()),
              "labels": torch.from_numpy(np.stack(labels)).long()}
-    for k in ("aus", "landmarks"): batch[k] = torch.from_numpy(np.array([r[k] for r in rows], np.float32))
-    for k in ("aus_valid", "labels_valid", "landmarks_valid", "identity", "emotion"): batch[k] = torch.tensor([r[k] for r in rows])
+    for k in ("aus", "landmarks"):
+        batch[k] = torch.from_numpy(np.array([r[k] for r in rows], np.float32))
+    for k in ("aus_valid", "labels_valid", "landmarks_valid", "identity", "emotion"):
+        batch[k] = torch.tensor([r[k] for r in rows])
     return batch | {k: [r[k] for r in rows] for k in ("source", "version")}
 
 # %% ../../nbs/2-data/03b_sources.ipynb #6085b6d7
@@ -101,13 +119,25 @@ def rows_of(batch: dict[str, Any]) -> list[dict[str, Any]]:
     "The inverse of `collate` (images are rounded to 8 bits)."
     image = to_bytes(batch["image"]).permute(0, 2, 3, 1).cpu().numpy()
     labels = batch["labels"].to(torch.uint8).cpu().numpy()
-    known = lambda k, i, v: v[i] if batch[f"{k}_valid"][i] else None
-    return [make_row(np.ascontiguousarray(image[i]), batch["source"][i], batch["version"][i], known("aus", i, batch["aus"].cpu()),
-                     known("labels", i, labels), known("landmarks", i, batch["landmarks"].cpu()),
-                     int(batch["identity"][i]), int(batch["emotion"][i])) for i in range(len(image))]
+    def known(k, i, v):
+        return v[i] if batch[f"{k}_valid"][i] else None
+    return [
+        make_row(
+            np.ascontiguousarray(image[i]),
+            batch["source"][i],
+            batch["version"][i],
+            known("aus", i, batch["aus"].cpu()),
+            known("labels", i, labels),
+            known("landmarks", i, batch["landmarks"].cpu()),
+            int(batch["identity"][i]),
+            int(batch["emotion"][i]),
+        )
+        for i in range(len(image))
+    ]
 
 # %% ../../nbs/2-data/03b_sources.ipynb #52d086d0
-SEEDS = {"train": range(0, 2**30), "val": range(2**30, 3 * 2**29), "test": range(3 * 2**29, 2**31)}  # torch ignores higher bits
+# torch ignores higher bits
+SEEDS = {"train": range(2**30), "val": range(2**30, 3 * 2**29), "test": range(3 * 2**29, 2**31)}
 
 def split_seed(split: str, k: int) -> int:
     """The `k`-th seed of a split. No two splits share a seed, so no person of one can be drawn in another.
@@ -134,7 +164,8 @@ def split_of(number: int) -> str:
     raise ValueError(f"{number} is no face number: they run from 0 to {SEEDS['test'].stop * CROWD - 1:,}")
 
 def face_numbers(split: str, seed: int, start: int, count: int) -> list[int]:
-    "Numbers of the faces at places start .. start + count - 1 of an endless row. Each `seed` has its own far-away part of the split."
+    """Numbers of the faces at places start .. start + count - 1 of an endless row. Each `seed` has its own far-away
+    part of the split."""
     first = seed * 2654435761  # odd: neighbouring seeds land far apart
     crowds = (split_seed(split, (first + p // CROWD) % len(SEEDS[split])) for p in range(start, start + count))
     return [s * CROWD + p % CROWD for s, p in zip(crowds, range(start, start + count))]
@@ -150,13 +181,16 @@ def _runs(numbers: Sequence[int]) -> list[tuple[int, slice]]:
     for n in numbers:
         split_of(n)
         seed, place = divmod(int(n), CROWD)
-        if runs and runs[-1][0] == seed and runs[-1][1].stop == place: runs[-1] = seed, slice(runs[-1][1].start, place + 1)
-        else: runs.append((seed, slice(place, place + 1)))
+        if runs and runs[-1][0] == seed and runs[-1][1].stop == place:
+            runs[-1] = seed, slice(runs[-1][1].start, place + 1)
+        else:
+            runs.append((seed, slice(place, place + 1)))
     return runs
 
 # %% ../../nbs/2-data/03b_sources.ipynb #0deff51a
 def people(numbers: Sequence[int]) -> Identity:
-    "The people behind face numbers, to draw them again with other AUs: `render(people(batch['identity'].tolist()), new_aus)`."
+    """The people behind face numbers, to draw them again with other AUs: `render(people(batch['identity'].tolist()),
+    new_aus)`."""
     parts = [_crowd(seed)[0][places] for seed, places in _runs(numbers)]
     return type(parts[0])(*(torch.cat([getattr(p, f.name) for p in parts]) for f in fields(parts[0])))
 
@@ -168,28 +202,43 @@ def expressions(numbers: Sequence[int]) -> Tensor:
 @torch.no_grad()
 def draw_faces(numbers: Sequence[int], size: int = 64, device: str | torch.device = "cpu", aus: Tensor | None = None,
                who: Identity | None = None) -> dict[str, Any]:
-    """The batch of these faces, drawn on `device` and rounded to 8 bits; fields as in `collate`, everything known but the emotion.
+    """The batch of these faces, drawn on `device` and rounded to 8 bits; fields as in `collate`, everything known but
+    the emotion.
 
-    aus: N×17×2 to draw them with instead of their own. who: the same people changed (`replace`, lesson 02a), to draw instead of them."""
+    aus: N×17×2 to draw them with instead of their own. who: the same people changed (`replace`, lesson 02a), to draw
+    instead of them."""
     n, aus = len(numbers), expressions(numbers) if aus is None else aus
     sample = render((people(numbers) if who is None else who).to(device), aus.to(device), size=size)
     yes = torch.ones(n, dtype=torch.bool, device=device)
     number = torch.tensor(numbers, device=device)
-    return dict(image=from_bytes(to_bytes(sample.image)), aus=sample.aus.float(), labels=sample.labels, landmarks=sample.landmarks.float(),
-                aus_valid=yes, labels_valid=yes, landmarks_valid=yes, identity=number, emotion=torch.full_like(number, UNKNOWN),
-                source=["drawn"] * n, version=[VERSION] * n)
+    return dict(
+        image=from_bytes(to_bytes(sample.image)),
+        aus=sample.aus.float(),
+        labels=sample.labels,
+        landmarks=sample.landmarks.float(),
+        aus_valid=yes,
+        labels_valid=yes,
+        landmarks_valid=yes,
+        identity=number,
+        emotion=torch.full_like(number, UNKNOWN),
+        source=["drawn"] * n,
+        version=[VERSION] * n,
+    )
 
 # %% ../../nbs/2-data/03b_sources.ipynb #5e05c8db
 class Source:
     """An endless row of batches whose k-th is a pure function of k. Subclasses give `batch(k)` and `settings()`.
 
-    `position` counts the batches handed out; with `settings` it is the whole state, so that a resumed run goes on with the very next batch."""
+    `position` counts the batches handed out; with `settings` it is the whole state, so that a resumed run goes on with
+    the very next batch."""
     def __init__(self, batch_size: int) -> None:
         if batch_size < 1: raise ValueError(f"a batch holds at least one face, not {batch_size}")
         self.batch_size, self.position, self.rank, self.world = batch_size, 0, 0, 1
 
-    def batch(self, k: int) -> dict[str, Any]: raise NotImplementedError(f"{type(self).__name__} needs batch(k)")
-    def settings(self) -> dict[str, Any]: return {"kind": type(self).__name__, "batch_size": self.batch_size}
+    def batch(self, k: int) -> dict[str, Any]:
+        raise NotImplementedError(f"{type(self).__name__} needs batch(k)")
+    def settings(self) -> dict[str, Any]:
+        return {"kind": type(self).__name__, "batch_size": self.batch_size}
 
     def shard(self, rank: int, world: int) -> None:
         "For several processes: of every `world` batches this one hands out number `rank`."
@@ -200,7 +249,8 @@ class Source:
             self.position += 1
             yield self.batch((self.position - 1) * self.world + self.rank)
 
-    def state_dict(self) -> dict[str, Any]: return {"position": self.position, "settings": self.settings()}
+    def state_dict(self) -> dict[str, Any]:
+        return {"position": self.position, "settings": self.settings()}
     def load_state_dict(self, state: dict[str, Any]) -> None:
         check_same(state["settings"], self.settings(), "the run that is resumed", "this source")
         self.position = state["position"]
@@ -210,20 +260,27 @@ def check_same(there: dict[str, Any], here: dict[str, Any], there_name: str, her
     "Raise `ValueError` naming the first setting that differs."
     for k in sorted(there.keys() | here.keys()):
         if there.get(k) != here.get(k):
-            raise ValueError(f"{k} is {there.get(k)!r} in {there_name} and {here.get(k)!r} in {here_name}: use the same, or start afresh")
+            raise ValueError(
+                f"{k} is {there.get(k)!r} in {there_name} and {here.get(k)!r} in {here_name}: use the same, or start afresh"
+            )
 
 # %% ../../nbs/2-data/03b_sources.ipynb #f3c2d9ed
 class DrawnFaces(Source):
     """Faces rendered when asked for: batch k holds the faces at places k·batch_size ... of the row (split, seed).
 
-    No face comes twice, short of 64·len(SEEDS[split]) of them. size in pixels; device: where they are drawn and stay."""
-    def __init__(self, split: str, size: int = 64, batch_size: int = 16, seed: int = 0, device: str | torch.device = "cpu") -> None:
+    No face comes twice, short of 64·len(SEEDS[split]) of them. size in pixels; device: where they are drawn and
+    stay."""
+    def __init__(
+        self, split: str, size: int = 64, batch_size: int = 16, seed: int = 0, device: str | torch.device = "cpu"
+    ) -> None:
         super().__init__(batch_size)
         split_seed(split, 0)
         self.split, self.size, self.seed, self.device = split, size, seed, device
 
     def batch(self, k: int) -> dict[str, Any]:
-        return draw_faces(face_numbers(self.split, self.seed, k * self.batch_size, self.batch_size), self.size, self.device)
+        return draw_faces(
+            face_numbers(self.split, self.seed, k * self.batch_size, self.batch_size), self.size, self.device
+        )
 
     def settings(self) -> dict[str, Any]:
         return super().settings() | {"split": self.split, "size": self.size, "seed": self.seed, "version": VERSION}
@@ -240,22 +297,32 @@ def deal(seed: int | None, n: int, start: int, count: int) -> list[int]:
 
 # %% ../../nbs/2-data/03b_sources.ipynb #b736d015
 class CachedFaces(Source):
-    """The first `count` faces of another source, held in memory as bytes and dealt in shuffled order (seed None: in order).
+    """The first `count` faces of another source, held in memory as bytes and dealt in shuffled order (seed None: in
+    order).
 
     About 4·size² bytes per face. Draw or decode once, train often. progress: show a bar while filling."""
-    def __init__(self, source: Source, count: int, batch_size: int | None = None, seed: int | None = 0, progress: bool = False) -> None:
+    def __init__(
+        self, source: Source, count: int, batch_size: int | None = None, seed: int | None = 0, progress: bool = False
+    ) -> None:
         super().__init__(batch_size or source.batch_size)
         if count < 1: raise ValueError(f"a cache holds at least one face, not {count}")
         self.count, self.seed, self.of = count, seed, source.settings()
-        parts = [_pack(source.batch(k)) for k in tqdm(range(-(-count // source.batch_size)), desc="faces", disable=not progress)]
+        parts = [
+            _pack(source.batch(k))
+            for k in tqdm(range(-(-count // source.batch_size)), desc="faces", disable=not progress)
+        ]
         self.cache = {k: _first([p[k] for p in parts], count) for k in parts[0]}
 
     def batch(self, k: int) -> dict[str, Any]:
         places = deal(self.seed, self.count, k * self.batch_size, self.batch_size)
-        return _unpack({key: v[places] if isinstance(v, Tensor) else [v[i] for i in places] for key, v in self.cache.items()})
+        return _unpack(
+            {key: v[places] if isinstance(v, Tensor) else [v[i] for i in places] for key, v in self.cache.items()}
+        )
 
-    def settings(self) -> dict[str, Any]: return super().settings() | {"count": self.count, "seed": self.seed, "of": self.of}
-    def nbytes(self) -> int: return sum(v.nbytes for v in self.cache.values() if isinstance(v, Tensor))
+    def settings(self) -> dict[str, Any]:
+        return super().settings() | {"count": self.count, "seed": self.seed, "of": self.of}
+    def nbytes(self) -> int:
+        return sum(v.nbytes for v in self.cache.values() if isinstance(v, Tensor))
 
 # %% ../../nbs/2-data/03b_sources.ipynb #49e3eb22
 def _pack(batch: dict[str, Any]) -> dict[str, Any]:

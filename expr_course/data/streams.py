@@ -14,22 +14,33 @@ from .sources import Source, collate, features, mix_seed
 
 # %% ../../nbs/2-data/03k_streams.ipynb #9d7cfca6
 class StreamedFaces(Source):
-    """Endless batches from Parquet files of `FEATURES` anywhere: paths or URLs that `datasets` can read. Rows come in the order of the files, shuffled through a buffer.
+    """Endless batches from Parquet files of `FEATURES` anywhere: paths or URLs that `datasets` can read. Rows come in
+    the order of the files, shuffled through a buffer.
 
-    seed: None for the stored order. buffer: rows in it (about 4·size² bytes each at most). Several processes (`shard`) share the files if these can be divided evenly, else
-    every process reads all and keeps its rows. A resumed run gives the very next batch; it reads anew what the epoch has had before. `batch(k)` is not for streams: see `FaceShards`."""
-    def __init__(self, files: str | Iterable[str | Path], batch_size: int = 16, seed: int | None = 0, buffer: int = 1000) -> None:
+    seed: None for the stored order. buffer: rows in it (about 4·size² bytes each at most). Several processes (`shard`)
+    share the files if these can be divided evenly, else every process reads all and keeps its rows. A resumed run gives
+    the very next batch; it reads anew what the epoch has had before. `batch(k)` is not for streams: see
+    `FaceShards`."""
+    def __init__(
+        self, files: str | Iterable[str | Path], batch_size: int = 16, seed: int | None = 0, buffer: int = 1000
+    ) -> None:
         super().__init__(batch_size)
         self.files = [files] if isinstance(files, str) else [str(f) for f in files]
-        if not self.files or buffer < 1: raise ValueError(f"a stream needs at least one file and a buffer of at least 1, not {len(self.files)} and {buffer}")
+        if not self.files or buffer < 1:
+            raise ValueError(
+                f"a stream needs at least one file and a buffer of at least 1, not {len(self.files)} and {buffer}"
+            )
         self.seed, self.buffer, self.epoch, self.used = seed, buffer, 0, 0
 
     def rows(self, epoch: int, skip: int = 0) -> Iterable[dict[str, Any]]:
         "This process's rows of an epoch, pictures as bytes, without the first `skip`."
         import datasets
         from datasets.distributed import split_dataset_by_node
-        stream = datasets.load_dataset("parquet", data_files={"train": self.files}, split="train", streaming=True, features=features()).decode(False)
-        if self.seed is not None: stream = stream.shuffle(seed=mix_seed("stream", self.seed, epoch), buffer_size=self.buffer)
+        stream = datasets.load_dataset(
+            "parquet", data_files={"train": self.files}, split="train", streaming=True, features=features()
+        ).decode(False)
+        if self.seed is not None:
+            stream = stream.shuffle(seed=mix_seed("stream", self.seed, epoch), buffer_size=self.buffer)
         return split_dataset_by_node(stream, self.rank, self.world).skip(skip)
 
     def __iter__(self) -> Iterator[dict[str, Any]]:
@@ -43,11 +54,21 @@ class StreamedFaces(Source):
                     batch, rows = collate(rows), []
                     self.position += 1
                     yield batch
-            if start == self.used == 0: raise ValueError(f"the stream has no rows for process {self.rank} of {self.world}: are the files empty?")
+            if start == self.used == 0:
+                raise ValueError(
+                    f"the stream has no rows for process {self.rank} of {self.world}: are the files empty?"
+                )
             self.epoch, self.used = self.epoch + 1, 0
 
-    def settings(self) -> dict[str, Any]: return super().settings() | {"files": [f.rsplit("/", 1)[-1] for f in self.files], "seed": self.seed, "buffer": self.buffer, "world": self.world}
-    def state_dict(self) -> dict[str, Any]: return super().state_dict() | {"epoch": self.epoch, "used": self.used}
+    def settings(self) -> dict[str, Any]:
+        return super().settings() | {
+            "files": [f.rsplit("/", 1)[-1] for f in self.files],
+            "seed": self.seed,
+            "buffer": self.buffer,
+            "world": self.world,
+        }
+    def state_dict(self) -> dict[str, Any]:
+        return super().state_dict() | {"epoch": self.epoch, "used": self.used}
     def load_state_dict(self, state: dict[str, Any]) -> None:
         super().load_state_dict(state)
         self.epoch, self.used = state["epoch"], state["used"]

@@ -30,15 +30,18 @@ def shrink(images: Tensor, size: int) -> Tensor:
     return F.interpolate(images, (size, size), mode="bicubic", antialias=True, align_corners=False).clamp(-1, 1)
 
 def edit_faces(generator: nn.Module, faces: Tensor, asked: Tensor, size: int) -> Tensor:
-    """Edit framed faces of any resolution with a generator that works at `size`: N×3×S×S in [-1, 1] and N×17×2 relative AUs.
+    """Edit framed faces of any resolution with a generator that works at `size`: N×3×S×S in [-1, 1] and N×17×2 relative
+    AUs.
 
-    A displacement head's flow and paint are enlarged and applied to the full picture (Eq. C7), so nothing is blurred. For other heads
-    the change G(x, v) − G(x, 0) is enlarged and added. Either way rows of zeros return their face exactly."""
+    A displacement head's flow and paint are enlarged and applied to the full picture (Eq. C7), so nothing is blurred.
+    For other heads the change G(x, v) − G(x, 0) is enlarged and added. Either way rows of zeros return their face
+    exactly."""
     small = shrink(faces, size)
     parts: Parts = generator.parts(small, asked)
     if parts.strength is not None: return apply_parts(faces, parts)
     change = apply_parts(small, parts) - generator(small, torch.zeros_like(asked))
-    if faces.shape[-2:] != small.shape[-2:]: change = F.interpolate(change, faces.shape[-2:], mode="bilinear", align_corners=False)
+    if faces.shape[-2:] != small.shape[-2:]:
+        change = F.interpolate(change, faces.shape[-2:], mode="bilinear", align_corners=False)
     return (faces + change).clamp(-1, 1)
 
 # %% ../../nbs/5-editing/11b_editing.ipynb #e85fba31
@@ -50,35 +53,53 @@ def square(rgb: Tensor) -> tuple[int, int, int]:
 
 # %% ../../nbs/5-editing/11b_editing.ipynb #5df163c6
 def _number(value: Any, name: str) -> float:
-    try: return float(value)
-    except (TypeError, ValueError): raise TypeError(f"{name} = {value!r} is no number: give one like +0.8") from None
+    try:
+        return float(value)
+    except (TypeError, ValueError):
+        raise TypeError(f"{name} = {value!r} is no number: give one like +0.8") from None
 
 def _named(aus: Any) -> Tensor:
     "AUs by name, or 17, 17×2, 1×17 or 1×17×2 numbers -> 17×2, checked"
-    if isinstance(aus, dict): return au_vector({name: _number(value, name) for name, value in aus.items()}, relative=True)
-    try: vector = aus.detach().cpu() if isinstance(aus, Tensor) else torch.as_tensor(aus)
-    except (TypeError, ValueError, RuntimeError): raise TypeError(f'aus is {aus!r}: give a dict, {{"AU12": 0.8}}, or a tensor of {N_AUS} or {N_AUS}×2 numbers') from None
-    if vector.ndim > 1 and len(vector) == 1: vector = vector[0]
+    if isinstance(aus, dict):
+        return au_vector({name: _number(value, name) for name, value in aus.items()}, relative=True)
+    try:
+        vector = aus.detach().cpu() if isinstance(aus, Tensor) else torch.as_tensor(aus)
+    except (TypeError, ValueError, RuntimeError):
+        raise TypeError(
+            f'aus is {aus!r}: give a dict, {{"AU12": 0.8}}, or a tensor of {N_AUS} or {N_AUS}×2 numbers'
+        ) from None
+    if vector.ndim > 1 and len(vector) == 1:
+        vector = vector[0]
     if tuple(vector.shape) not in ((N_AUS,), (N_AUS, 2)):
-        raise ValueError(f"aus has shape {'×'.join(map(str, vector.shape)) or 'of a single number'}: one picture takes {N_AUS} or {N_AUS}×2 relative AUs, "
-                         'or a dict, {"AU12": 0.8}')
+        raise ValueError(
+            f"aus has shape {'×'.join(map(str, vector.shape)) or 'of a single number'}: one picture takes {N_AUS} or {N_AUS}×2 relative AUs, "
+            'or a dict, {"AU12": 0.8}'
+        )
     return check_aus(vector, relative=True)
 
 # %% ../../nbs/5-editing/11b_editing.ipynb #799889d2
-def requested(aus: Any = None, emotion: str | None = None, intensity: float = 1.0, known: Tensor | None = None) -> Tensor:
+def requested(
+    aus: Any = None, emotion: str | None = None, intensity: float = 1.0, known: Tensor | None = None
+) -> Tensor:
     """The relative AUs 17×2 (left, right of the person) that a call asks for: AUs or an emotion, times the intensity.
 
-    aus: a dict of names, or 17 or 17×2 numbers in ±1.25. known: the AUs that the face shows, 17×2, if they are known: an emotion is then
-    v_tgt − v_src (Eq. L1), else its prototype. ValueError or TypeError names what is wrong; the product must stay within ±1.25."""
-    if (aus is None) == (emotion is None): raise ValueError('say what to change: either AUs, {"AU12": 0.8}, or emotion="happiness"')
+    aus: a dict of names, or 17 or 17×2 numbers in ±1.25. known: the AUs that the face shows, 17×2, if they are known:
+    an emotion is then v_tgt − v_src (Eq. L1), else its prototype. ValueError or TypeError names what is wrong; the
+    product must stay within ±1.25."""
+    if (aus is None) == (emotion is None):
+        raise ValueError('say what to change: either AUs, {"AU12": 0.8}, or emotion="happiness"')
     intensity = _number(intensity, "intensity")
     if not 0 <= intensity <= MAX_INTENSITY: raise ValueError(f"intensity {intensity:g} is outside 0 to {MAX_INTENSITY}")
-    if aus is not None: vector = _named(aus)
-    else: vector = emotion_vector(emotion) if known is None else relative(known, emotion_vector(emotion))
+    if aus is not None:
+        vector = _named(aus)
+    else:
+        vector = emotion_vector(emotion) if known is None else relative(known, emotion_vector(emotion))
     asked = intensity * vector
     if asked.abs().max() > MAX_INTENSITY + 1e-6:
         row, side = divmod(int(asked.abs().argmax()), 2)
-        raise ValueError(f"{AUS[row]} = {vector[row, side]:g} times intensity {intensity:g} is beyond ±{MAX_INTENSITY}: lower one of them")
+        raise ValueError(
+            f"{AUS[row]} = {vector[row, side]:g} times intensity {intensity:g} is beyond ±{MAX_INTENSITY}: lower one of them"
+        )
     return asked
 
 # %% ../../nbs/5-editing/11b_editing.ipynb #25754967
@@ -88,10 +109,12 @@ def _untouched(image: Any, picture: Picture) -> Any:
     return image.copy() if picture.kind == "array" else picture.restore(picture.rgb)
 
 # %% ../../nbs/5-editing/11b_editing.ipynb #155109a6
-PARSER = "expr_course.parsing.unet:load_parser", "parse-unet"     # who reads a parser's weights (a later lesson, so it is only named), and their folder
+# who reads a parser's weights (a later lesson, so it is only named), and their folder
+PARSER = "expr_course.parsing.unet:load_parser", "parse-unet"
 
 def bundled_parser() -> nn.Module:
-    "The face parser that comes with the package (lesson 13d); its module is imported now. FileNotFoundError where its weights are missing"
+    """The face parser that comes with the package (lesson 13d); its module is imported now. FileNotFoundError where its
+    weights are missing"""
     module, name = PARSER[0].split(":")
     return getattr(importlib.import_module(module), name)(WEIGHTS / PARSER[1])
 
@@ -106,22 +129,31 @@ BUNDLED = "relative-64"     # the folder of expr_course/weights that from_pretra
 class ExpressionEditor:
     """Edits the expression of a face by relative action units.
 
-    generator: a network with `n_aus` and `parts(image, aus)`, told relative AUs. parser, estimator: optional judges (image -> class scores,
-    image -> AUs). size: the resolution the generator was trained at. device: None chooses. card: how the weights were made."""
+    generator: a network with `n_aus` and `parts(image, aus)`, told relative AUs. parser, estimator: optional judges
+    (image -> class scores, image -> AUs). size: the resolution the generator was trained at. device: None chooses.
+    card: how the weights were made."""
     def __init__(self, generator: nn.Module, parser: nn.Module | None = None, estimator: nn.Module | None = None, *,
                  size: int = 64, device: str | torch.device | None = None, card: dict[str, Any] | None = None):
-        if not hasattr(generator, "parts"): raise TypeError(f"{type(generator).__name__} has no parts(image, aus): give a ConditionalUNet or MSFUNet")
+        if not hasattr(generator, "parts"):
+            raise TypeError(f"{type(generator).__name__} has no parts(image, aus): give a ConditionalUNet or MSFUNet")
         self.device = pick_device(device)
-        self.generator, self.parser, self._estimator = (m if m is None else m.to(self.device).eval() for m in (generator, parser, estimator))
+        self.generator, self.parser, self._estimator = (
+            m if m is None else m.to(self.device).eval() for m in (generator, parser, estimator)
+        )
         self.size, self.card, self._unread = size, card or {}, False
 
     @classmethod
-    def from_pretrained(cls, path: str | Path | None = None, device: str | torch.device | None = None) -> "ExpressionEditor":
-        """The bundled editor, or one from a folder of your own (generator.safetensors and card.json, as expr-train leaves them).
+    def from_pretrained(
+        cls, path: str | Path | None = None, device: str | torch.device | None = None
+    ) -> "ExpressionEditor":
+        """The bundled editor, or one from a folder of your own (generator.safetensors and card.json, as expr-train
+        leaves them).
 
-        No network is needed. FileNotFoundError or ValueError, naming the file and the remedy, where something is missing or damaged."""
+        No network is needed. FileNotFoundError or ValueError, naming the file and the remedy, where something is
+        missing or damaged."""
         folder = WEIGHTS / BUNDLED if path is None else Path(path)
-        if folder.is_file(): raise ValueError(f"{folder} is a file: name the folder that holds generator.safetensors and card.json")
+        if folder.is_file():
+            raise ValueError(f"{folder} is a file: name the folder that holds generator.safetensors and card.json")
         generator, about = load_network(folder / "generator.safetensors")
         card = read_card(folder)
         size = about.get("size") or (card.get("recipe") or {}).get("size") or 64
@@ -131,14 +163,16 @@ class ExpressionEditor:
 
     @property
     def estimator(self) -> nn.Module | None:
-        "Reads AUs from faces: the one that was given; of `from_pretrained` the bundled one, loaded when first asked for; None where there is none"
+        """Reads AUs from faces: the one that was given; of `from_pretrained` the bundled one, loaded when first asked
+        for; None where there is none"""
         if self._unread:
             self._unread, found = False, bundled_estimator()
             self._estimator = found if found is None else found.to(self.device).eval()
         return self._estimator
 
     @estimator.setter
-    def estimator(self, network: nn.Module | None) -> None: self._estimator, self._unread = network, False
+    def estimator(self, network: nn.Module | None) -> None:
+        self._estimator, self._unread = network, False
 
     @property
     def per_side(self) -> bool:
@@ -151,25 +185,39 @@ class ExpressionEditor:
         return text + ("\n" + describe(self.card) if self.card else "")
 
     def wish(self, face: Tensor, aus: Any = None, emotion: str | None = None, intensity: float = 1.0) -> Tensor:
-        "The relative AUs 17×2 for one framed face 3×S×S, see `requested`; ValueError where these weights do not know sides"
+        """The relative AUs 17×2 for one framed face 3×S×S, see `requested`; ValueError where these weights do not know
+        sides"""
         known = None
         if emotion is not None and self.estimator is not None:
             small = shrink(face[None], getattr(self.estimator, "size", self.size))
             known = as_sides(self.estimator(small.to(self.device)))[0].cpu().clamp(0, 1)
-            if not self.per_side: known = as_sides(merge_sides(known))
+            if not self.per_side:
+                known = as_sides(merge_sides(known))
         asked = requested(aus, emotion, intensity, known)
         if not self.per_side and not torch.equal(asked[:, 0], asked[:, 1]):
             row = int((asked[:, 0] != asked[:, 1]).nonzero()[0])
-            raise ValueError(f"{AUS[row]} is asked for {asked[row, 0]:g} left and {asked[row, 1]:g} right, but these weights know one number per AU: "
-                             f"ask both sides alike ({AUS[row]}), or use weights that know sides, such as the bundled ones")
+            raise ValueError(
+                f"{AUS[row]} is asked for {asked[row, 0]:g} left and {asked[row, 1]:g} right, but these weights know one number per AU: "
+                f"ask both sides alike ({AUS[row]}), or use weights that know sides, such as the bundled ones"
+            )
         return asked
 
     @torch.no_grad()
-    def edit(self, image: Any, aus: dict[str, float] | Tensor | None = None, *, emotion: str | None = None, intensity: float = 1.0) -> Any:
-        """The picture with its expression changed: a path, PIL image, array or tensor in; PIL for a path, else the same kind and size.
+    def edit(
+        self,
+        image: Any,
+        aus: dict[str, float] | Tensor | None = None,
+        *,
+        emotion: str | None = None,
+        intensity: float = 1.0,
+    ) -> Any:
+        """The picture with its expression changed: a path, PIL image, array or tensor in; PIL for a path, else the same
+        kind and size.
 
-        aus: relative AUs by name, -1.25 to 1.25 ("AU12": +0.8, one side: "AU12L"), or a tensor 17 or 17×2. emotion: a name instead;
-        intensity: 0 to 1.25. Pixels outside the centred square stay. A zero edit returns the input's pixels exactly (Eq. C4)."""
+        aus: relative AUs by name, -1.25 to 1.25 ("AU12": +0.8, one side: "AU12L"), or a tensor 17 or 17×2. emotion: a
+        name instead;
+        intensity: 0 to 1.25. Pixels outside the centred square stay. A zero edit returns the input's pixels exactly
+        (Eq. C4)."""
         picture = open_image(image)
         top, left, side = square(picture.rgb)
         face = picture.rgb[:, top:top + side, left:left + side]
@@ -182,11 +230,14 @@ class ExpressionEditor:
 
     @torch.no_grad()
     def edit_batch(self, faces: Tensor, source: Tensor | None, asked: Tensor) -> Tensor:
-        "Framed faces N×3×S×S in [-1, 1], their AUs (not needed: the edit is relative), relative AUs N×17×2 -> edited faces; for the benchmark"
+        """Framed faces N×3×S×S in [-1, 1], their AUs (not needed: the edit is relative), relative AUs N×17×2 -> edited
+        faces; for the benchmark"""
         return edit_faces(self.generator, faces.to(self.device), asked.to(self.device), self.size).to(faces.device)
 
     @torch.no_grad()
     def parse(self, image: Any) -> Tensor:
-        "Labels H×W of a picture, 19 classes in CelebAMask-HQ's official order, by the editor's own parser or else the bundled one"
-        if self.parser is None: self.parser = bundled_parser().to(self.device)
+        """Labels H×W of a picture, 19 classes in CelebAMask-HQ's official order, by the editor's own parser or else the
+        bundled one"""
+        if self.parser is None:
+            self.parser = bundled_parser().to(self.device)
         return self.parser(open_image(image).rgb[None].to(self.device)).argmax(1)[0].cpu()

@@ -7,7 +7,11 @@ __all__ = ['in_words', 'provenance', 'write_png', 'save_png', 'check_target', 's
            'politely', 'main']
 
 # %% ../../nbs/5-editing/11e_files.ipynb #04e8eca1
-import argparse, os, sys, time, warnings
+import argparse
+import os
+import sys
+import time
+import warnings
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -30,33 +34,46 @@ def in_words(asked: Tensor) -> str:
     return ", ".join(f"{name} {value:+.2f}" for name, value in au_dict(asked).items()) or "nothing"
 
 def provenance(asked: Tensor, card: dict[str, Any]) -> dict[str, str]:
-    "What an edited file says about itself: the program, the version of the faces its weights were trained on, the relative AUs 17×2 that were asked for"
+    """What an edited file says about itself: the program, the version of the faces its weights were trained on, the
+    relative AUs 17×2 that were asked for"""
     program = f"expr_course {expr_course.__version__}"
     faces = (card.get("weights") or {}).get("faces", VERSION)
-    return {"Software": program, "Comment": f"The expression in this picture was edited with {program} (faces {faces}); asked for, in relative action units: {in_words(asked)}."}
+    return {
+        "Software": program,
+        "Comment": f"The expression in this picture was edited with {program} (faces {faces}); asked for, in relative action units: {in_words(asked)}.",
+    }
 
 # %% ../../nbs/5-editing/11e_files.ipynb #18ffd82e
 def write_png(image: Image.Image, file: BinaryIO, text: dict[str, str]) -> None:
     "Write a PNG with text chunks into an open file. ValueError for pixels that PNG cannot hold"
-    if image.mode == "F": raise ValueError("a PNG cannot hold floating-point pixels; save the input with 16-bit whole numbers first")
+    if image.mode == "F":
+        raise ValueError("a PNG cannot hold floating-point pixels; save the input with 16-bit whole numbers first")
     info = PngInfo()
-    for key, value in text.items(): info.add_itxt(key, value)
+    for key, value in text.items():
+        info.add_itxt(key, value)
     image.save(file, "PNG", pnginfo=info)
 
 def save_png(image: Image.Image, path: Path, text: dict[str, str]) -> None:
     "`write_png` to a path, under a temporary name until it is whole; its ValueError names the path"
     temporary = path.with_name(f".{path.name}.{os.getpid()}.part")
     try:
-        with open(temporary, "wb") as file: write_png(image, file, text)
+        with open(temporary, "wb") as file:
+            write_png(image, file, text)
         os.replace(temporary, path)
-    except ValueError as error: raise ValueError(f"{path}: {error}") from None
-    finally: temporary.unlink(missing_ok=True)
+    except ValueError as error:
+        raise ValueError(f"{path}: {error}") from None
+    finally:
+        temporary.unlink(missing_ok=True)
 
 def check_target(source: Path, target: Path) -> None:
     "ValueError or FileNotFoundError unless `target` is a .png, in a folder that exists, and not the input itself"
-    if target.suffix.lower() != ".png" or target.is_dir(): raise ValueError(f"{target}: the edited picture is a file that ends in .png, which can carry a note on how it was made")
+    if target.suffix.lower() != ".png" or target.is_dir():
+        raise ValueError(
+            f"{target}: the edited picture is a file that ends in .png, which can carry a note on how it was made"
+        )
     if not target.parent.is_dir(): raise FileNotFoundError(f"there is no folder {target.parent}: make it first")
-    if target.exists() and source.exists() and target.samefile(source): raise ValueError(f"{target} would be overwritten by the edit of itself, its own input: choose another name")
+    if target.exists() and source.exists() and target.samefile(source):
+        raise ValueError(f"{target} would be overwritten by the edit of itself, its own input: choose another name")
 
 # %% ../../nbs/5-editing/11e_files.ipynb #f3cf50cf
 def smaller(picture: Picture, size: int) -> Picture:
@@ -65,22 +82,35 @@ def smaller(picture: Picture, size: int) -> Picture:
     height, width = picture.rgb.shape[-2:]
     if max(height, width) <= size: return picture
     new = [max(1, round(side * size / max(height, width))) for side in (height, width)]
-    fit = lambda t, low: F.interpolate(t[None], new, mode="bicubic", antialias=True, align_corners=False)[0].clamp(low, 1)
+    def fit(t, low):
+        return F.interpolate(t[None], new, mode="bicubic", antialias=True, align_corners=False)[0].clamp(
+            low, 1
+        )
     alpha = None if picture.alpha is None else fit(picture.alpha, 0)
     note = f"made smaller, {width}×{height} to {new[1]}×{new[0]} pixels"
-    return replace(picture, rgb=fit(picture.rgb, -1), alpha=alpha, shape=(*new, *picture.shape[2:]), notes=(*picture.notes, note))
+    return replace(
+        picture, rgb=fit(picture.rgb, -1), alpha=alpha, shape=(*new, *picture.shape[2:]), notes=(*picture.notes, note)
+    )
 
 # %% ../../nbs/5-editing/11e_files.ipynb #d1102439
-def edit_file(editor: ExpressionEditor, source: str | Path, target: str | Path, aus: Any = None, emotion: str | None = None,
-              intensity: float = 1.0, size: int | None = None) -> tuple[Tensor, tuple[str, ...]]:
+def edit_file(
+    editor: ExpressionEditor,
+    source: str | Path,
+    target: str | Path,
+    aus: Any = None,
+    emotion: str | None = None,
+    intensity: float = 1.0,
+    size: int | None = None,
+) -> tuple[Tensor, tuple[str, ...]]:
     """Edit a picture file and write a PNG with its provenance: (relative AUs 17×2 that were asked for, remarks).
 
-    aus, emotion, intensity: as in ExpressionEditor.edit. size: make the longer side this many pixels first. Raises what `edit` raises, and
-    ValueError or OSError for a target that cannot be; then nothing is written."""
+    aus, emotion, intensity: as in ExpressionEditor.edit. size: make the longer side this many pixels first. Raises what
+    `edit` raises, and ValueError or OSError for a target that cannot be; then nothing is written."""
     source, target = Path(source), Path(target)
     check_target(source, target)
     picture = open_image(source)
-    if size is not None: picture = smaller(picture, size)
+    if size is not None:
+        picture = smaller(picture, size)
     top, left, side = square(picture.rgb)
     asked = editor.wish(picture.rgb[:, top:top + side, left:left + side], aus, emotion, intensity)
     save_png(picture.restore(editor.edit(picture.rgb, asked)), target, provenance(asked, editor.card))
@@ -88,34 +118,47 @@ def edit_file(editor: ExpressionEditor, source: str | Path, target: str | Path, 
 
 # %% ../../nbs/5-editing/11e_files.ipynb #fc004c21
 def named_values(words: list[str]) -> dict[str, float] | None:
-    '["AU12=+0.8", "AU04L=-0.3"] -> {"AU12": 0.8, "AU04L": -0.3}; None for no words. ValueError names the word that cannot be read'
+    """["AU12=+0.8", "AU04L=-0.3"] -> {"AU12": 0.8, "AU04L": -0.3}; None for no words. ValueError names the word that
+    cannot be read"""
     values: dict[str, float] = {}
     for word in words:
         name, sign, number = word.partition("=")
         if not (name and sign): raise ValueError(f"{word!r} is not understood: write AU12=+0.8")
         if name in values: raise ValueError(f"{name} is given twice: keep one")
-        try: values[name] = float(number)
-        except ValueError: raise ValueError(f"{word!r}: {number!r} is no number; write {name}=+0.8, with a point") from None
+        try:
+            values[name] = float(number)
+        except ValueError:
+            raise ValueError(f"{word!r}: {number!r} is no number; write {name}=+0.8, with a point") from None
     return values or None
 
 # %% ../../nbs/5-editing/11e_files.ipynb #c6ebe5fa
 def arguments() -> argparse.ArgumentParser:
     "The command line of expr-edit"
-    parser = argparse.ArgumentParser("expr-edit", description="Edit the facial expression in a picture by relative action units. "
-                                     "The face should fill the picture's centred square. Edit yourself, or somebody who agreed.",
-                                     epilog="example: expr-edit me.png out.png AU12=+0.8 AU04=-0.3 (AU12L: the person's left only)")
+    parser = argparse.ArgumentParser(
+        "expr-edit",
+        description="Edit the facial expression in a picture by relative action units. "
+        "The face should fill the picture's centred square. Edit yourself, or somebody who agreed.",
+        epilog="example: expr-edit me.png out.png AU12=+0.8 AU04=-0.3 (AU12L: the person's left only)",
+    )
     parser.add_argument("source", metavar="IN", help="a picture: JPEG, PNG, WebP, TIFF...; it is not changed")
     parser.add_argument("target", metavar="OUT", help="the file to write, ending in .png")
-    parser.add_argument("aus", nargs="*", metavar="AU=VALUE", help="relative action units, -1.25 to 1.25, such as AU12=+0.8")
+    parser.add_argument(
+        "aus", nargs="*", metavar="AU=VALUE", help="relative action units, -1.25 to 1.25, such as AU12=+0.8"
+    )
     parser.add_argument("--emotion", help="instead of action units: " + ", ".join(EMOTIONS))
     parser.add_argument("--intensity", type=float, default=1.0, help="multiplies the change, 0 to 1.25 (default 1)")
-    parser.add_argument("--weights", metavar="DIR", help="folder with generator.safetensors and card.json (default: the bundled weights)")
+    parser.add_argument(
+        "--weights",
+        metavar="DIR",
+        help="folder with generator.safetensors and card.json (default: the bundled weights)",
+    )
     parser.add_argument("--size", type=int, metavar="N", help="make the longer side N pixels first (default: as it is)")
     parser.add_argument("--device", help="cpu, cuda or mps (default: the best there is)")
     return parser
 
 def politely(action: Callable[[], Any]) -> Any:
-    "Call a function for a person at a terminal. Its warnings become notes on standard error; an error in what was asked becomes one line there, and the answer is None"
+    """Call a function for a person at a terminal. Its warnings become notes on standard error; an error in what was
+    asked becomes one line there, and the answer is None"""
     try:
         with warnings.catch_warnings(record=True) as caught:
             warnings.simplefilter("always")
@@ -123,7 +166,8 @@ def politely(action: Callable[[], Any]) -> Any:
     except (ValueError, TypeError, OSError) as error:
         print(f"expr-edit: {' '.join(str(error).split())}", file=sys.stderr)
         return None
-    for warning in caught: print(f"expr-edit: note: {warning.message}", file=sys.stderr)
+    for warning in caught:
+        print(f"expr-edit: note: {warning.message}", file=sys.stderr)
     return answer
 
 def main(argv: list[str] | None = None) -> int:
@@ -132,14 +176,18 @@ def main(argv: list[str] | None = None) -> int:
     def work() -> tuple[Tensor, tuple[str, ...], float]:
         editor = ExpressionEditor.from_pretrained(args.weights, args.device)
         start = time.perf_counter()
-        asked, notes = edit_file(editor, args.source, args.target, named_values(args.aus), args.emotion, args.intensity, args.size)
+        asked, notes = edit_file(
+            editor, args.source, args.target, named_values(args.aus), args.emotion, args.intensity, args.size
+        )
         return asked, notes, 1000 * (time.perf_counter() - start)
     done = politely(work)
     if done is None: return 2
     asked, notes, milliseconds = done
-    for note in notes: print(f"{args.source}: {note}")
+    for note in notes:
+        print(f"{args.source}: {note}")
     print(f"{args.target}: {in_words(asked)} ({milliseconds:.0f} ms)")
     return 0
 
 # %% ../../nbs/5-editing/11e_files.ipynb #d5bc4188
-if __name__ == "__main__" and "__file__" in globals(): sys.exit(main())
+if __name__ == "__main__" and "__file__" in globals():
+    sys.exit(main())

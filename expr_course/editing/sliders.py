@@ -29,7 +29,8 @@ from ..plots import difference, show_images, to_png
 
 # %% ../../nbs/5-editing/11d_sliders.ipynb #c2ee5a0e
 class Subject(NamedTuple):
-    "A face on the table: 3×S×S in [-1, 1]. Of drawn people also who they are and the AUs 17×2 that they show; text says it in words."
+    """A face on the table: 3×S×S in [-1, 1]. Of drawn people also who they are and the AUs 17×2 that they show; text
+    says it in words."""
     face: Tensor
     person: Identity | None = None
     aus: Tensor | None = None
@@ -38,27 +39,43 @@ class Subject(NamedTuple):
 FIRST = 1026     # of the test seeds: no training sees them
 
 def drawn(number: int = 0, expression: int = 0, size: int = 128) -> Subject:
-    "Drawn person `number` (of the test split: no network was trained on them), neutral or, from 1 on, with some expression"
+    """Drawn person `number` (of the test split: no network was trained on them), neutral or, from 1 on, with some
+    expression"""
     person = sample_identities(1, split_seed("test", FIRST + number))
-    aus = sample_aus(64, split_seed("test", FIRST + number), asymmetry=0)[expression][None] if expression else torch.zeros(1, N_AUS, 2)
-    with torch.no_grad(): face = render(person, aus, size).image[0]
-    return Subject(face, person, aus[0], f"drawn person {number}, " + (f"expression {expression}" if expression else "neutral"))
+    aus = (
+        sample_aus(64, split_seed("test", FIRST + number), asymmetry=0)[expression][None]
+        if expression
+        else torch.zeros(1, N_AUS, 2)
+    )
+    with torch.no_grad():
+        face = render(person, aus, size).image[0]
+    return Subject(
+        face, person, aus[0], f"drawn person {number}, " + (f"expression {expression}" if expression else "neutral")
+    )
 
 # %% ../../nbs/5-editing/11d_sliders.ipynb #57c07d3b
 MAX_BYTES, MAX_UPLOAD_PIXELS, MAX_SIDE = 8_000_000, 24_000_000, 512
 
 def uploaded(name: str, data: bytes) -> Subject:
-    "A picture from an upload button: its centred square, at most 512 pixels a side. ValueError with the remedy for what cannot be used"
-    if len(data) > MAX_BYTES: raise ValueError(f"{name} has {len(data) / 1e6:.1f} MB and the limit here is {MAX_BYTES / 1e6:.0f}: make it smaller first")
-    try: picture = open_image(data, max_pixels=MAX_UPLOAD_PIXELS)
-    except ValueError as error: raise ValueError(f"{name}: {error}") from None
+    """A picture from an upload button: its centred square, at most 512 pixels a side. ValueError with the remedy for
+    what cannot be used"""
+    if len(data) > MAX_BYTES:
+        raise ValueError(
+            f"{name} has {len(data) / 1e6:.1f} MB and the limit here is {MAX_BYTES / 1e6:.0f}: make it smaller first"
+        )
+    try:
+        picture = open_image(data, max_pixels=MAX_UPLOAD_PIXELS)
+    except ValueError as error:
+        raise ValueError(f"{name}: {error}") from None
     return framed(picture.rgb, ", ".join((name, *picture.notes)))
 
 def framed(rgb: Tensor, text: str) -> Subject:
     "The centred square of a picture 3×H×W, at most 512 pixels a side"
     top, left, side = square(rgb)
     face = rgb[None, :, top:top + side, left:left + side]
-    return Subject(shrink(face, min(side, MAX_SIDE))[0], text=f"{text}: its centred square, {min(side, MAX_SIDE)} pixels")
+    return Subject(
+        shrink(face, min(side, MAX_SIDE))[0], text=f"{text}: its centred square, {min(side, MAX_SIDE)} pixels"
+    )
 
 # %% ../../nbs/5-editing/11d_sliders.ipynb #4248ba8a
 class Views(NamedTuple):
@@ -71,7 +88,8 @@ class Views(NamedTuple):
     remarks: tuple[str, ...]
 
 def look(editor: ExpressionEditor, subject: Subject, wish: Tensor, intensity: float = 1.0) -> Views:
-    "Edit a subject by relative AUs 17×2 times the intensity, and render the true answer, with v_src + v_rel clipped (Eq. C6), if it is known"
+    """Edit a subject by relative AUs 17×2 times the intensity, and render the true answer, with v_src + v_rel clipped
+    (Eq. C6), if it is known"""
     x = subject.face
     start = time.perf_counter()
     after = editor.edit(x, wish, intensity=intensity)
@@ -79,10 +97,15 @@ def look(editor: ExpressionEditor, subject: Subject, wish: Tensor, intensity: fl
     truth, remarks = None, [subject.text]
     if subject.person is not None:
         target, clipped = apply_relative(subject.aus[None], wish[None], intensity)
-        with torch.no_grad(): truth = render(subject.person, target, x.shape[-1]).image[0]
+        with torch.no_grad():
+            truth = render(subject.person, target, x.shape[-1]).image[0]
         alignment = edit_alignment(x[None], after[None], truth[None]).item()
-        if alignment == alignment: remarks.append(f"agreement with the truth (edit alignment) {alignment:.2f}")
-        if clipped.any(): remarks.append("more than the face has to give (clipped at 0 or 1): " + ", ".join(au_dict(clipped[0].float())))
+        if alignment == alignment:
+            remarks.append(f"agreement with the truth (edit alignment) {alignment:.2f}")
+        if clipped.any():
+            remarks.append(
+                "more than the face has to give (clipped at 0 or 1): " + ", ".join(au_dict(clipped[0].float()))
+            )
     return Views(x, after, difference(x, after)[0], truth, milliseconds, tuple(remarks))
 
 # %% ../../nbs/5-editing/11d_sliders.ipynb #ae9c71d9
@@ -100,42 +123,96 @@ VIEWS = {"before": "before", "after": "after", "change": "difference", "truth": 
 
 def slider(w: Any, text: str, tip: str, low: float, high: float, value: float = 0.0) -> Any:
     "A slider that reports while it is dragged, in steps of 0.05"
-    return w.FloatSlider(value=value, min=low, max=high, step=0.05, description=text, tooltip=tip, readout_format="+.2f", continuous_update=True,
-                         style={"description_width": "160px"}, layout={"width": "98%"})
+    return w.FloatSlider(
+        value=value,
+        min=low,
+        max=high,
+        step=0.05,
+        description=text,
+        tooltip=tip,
+        readout_format="+.2f",
+        continuous_update=True,
+        style={"description_width": "160px"},
+        layout={"width": "98%"},
+    )
 
 def au_sliders(w: Any) -> tuple[dict[str, Any], Any]:
     "A slider for each AU, and a box that holds them in columns by region"
     sliders = {name: slider(w, f"{name} {AU_INFO[name].title}", AU_INFO[name].description, -1, 1) for name in AUS}
-    column = lambda regions: [part for region in regions for part in (w.HTML(f"<b>{region}</b>"), *(sliders[name] for name in REGIONS[region]))]
+    def column(regions):
+        return [
+            part
+            for region in regions
+            for part in (w.HTML(f"<b>{region}</b>"), *(sliders[name] for name in REGIONS[region]))
+        ]
     boxes = [w.VBox(column(regions), layout={"flex": "1 1 300px", "min_width": "300px"}) for regions in COLUMNS]
     return sliders, w.HBox(boxes, layout={"flex_flow": "row wrap", "width": "100%"})
 
 def picture_boxes(w: Any) -> tuple[dict[str, Any], dict[str, Any], Any]:
     "An Image widget for each view (class expr-NAME, for style sheets and tests), its titled box, and the row of all"
-    images = {name: w.Image(format="png", layout={"width": "200px", "height": "200px", "object_fit": "contain"}) for name in VIEWS}
-    for name, image in images.items(): image.add_class(f"expr-{name}")
-    boxes = {name: w.VBox([w.HTML(f"<div style='text-align: center'>{title}</div>"), images[name]], layout={"margin": "0 4px"}) for name, title in VIEWS.items()}
+    images = {
+        name: w.Image(format="png", layout={"width": "200px", "height": "200px", "object_fit": "contain"})
+        for name in VIEWS
+    }
+    for name, image in images.items():
+        image.add_class(f"expr-{name}")
+    boxes = {
+        name: w.VBox(
+            [w.HTML(f"<div style='text-align: center'>{title}</div>"), images[name]], layout={"margin": "0 4px"}
+        )
+        for name, title in VIEWS.items()
+    }
     return images, boxes, w.HBox(list(boxes.values()), layout={"flex_flow": "row wrap"})
 
 # %% ../../nbs/5-editing/11d_sliders.ipynb #3317aac3
 def control_row(w: Any) -> SimpleNamespace:
     "Buttons, the choice of sides, intensity, upload and the two lines of text"
-    button = lambda text, tip, **more: w.Button(description=text, tooltip=tip, layout={"width": "auto"}, **more)
+    def button(text, tip, **more):
+        return w.Button(description=text, tooltip=tip, layout={"width": "auto"}, **more)
     c = SimpleNamespace(emotions={name: button(name, f"set the sliders for {name}") for name in EMOTIONS})
-    c.side = w.ToggleButtons(options=SIDES, value=SIDES[0], style={"button_width": "110px"},
-                             tooltips=["the sliders move both sides", "only one side, on the right of the picture", "only one side, on the left of the picture"])
+    c.side = w.ToggleButtons(
+        options=SIDES,
+        value=SIDES[0],
+        style={"button_width": "110px"},
+        tooltips=[
+            "the sliders move both sides",
+            "only one side, on the right of the picture",
+            "only one side, on the left of the picture",
+        ],
+    )
     c.intensity = slider(w, "intensity", "multiplies all sliders", 0, MAX_INTENSITY, 1.0)
     c.reset = button("reset", "all sliders to 0", button_style="warning")
-    c.person, c.expression = button("another person", "draw somebody else; the sliders stay"), button("another expression", "the same person, starting from another face")
-    c.upload = w.FileUpload(accept="image/*", multiple=False, description="your picture", tooltip="stays on this machine; up to 8 MB", layout={"width": "auto"})
+    c.person, c.expression = (
+        button("another person", "draw somebody else; the sliders stay"),
+        button("another expression", "the same person, starting from another face"),
+    )
+    c.upload = w.FileUpload(
+        accept="image/*",
+        multiple=False,
+        description="your picture",
+        tooltip="stays on this machine; up to 8 MB",
+        layout={"width": "auto"},
+    )
     c.status, c.error = w.HTML(), w.HTML()
     return c
 
 def arrange(w: Any, c: SimpleNamespace, pictures: Any, sliders: Any) -> Any:
     "Everything in its place, top to bottom"
-    row = lambda *items: w.HBox(items, layout={"flex_flow": "row wrap", "align_items": "center"})
-    tool = w.VBox([pictures, c.status, c.error, row(c.person, c.expression, c.upload, c.reset), row(*c.emotions.values()),
-                   row(c.side, w.Box([c.intensity], layout={"flex": "1 1 320px", "max_width": "480px"})), sliders, w.HTML(STYLE)], layout={"width": "100%"})
+    def row(*items):
+        return w.HBox(items, layout={"flex_flow": "row wrap", "align_items": "center"})
+    tool = w.VBox(
+        [
+            pictures,
+            c.status,
+            c.error,
+            row(c.person, c.expression, c.upload, c.reset),
+            row(*c.emotions.values()),
+            row(c.side, w.Box([c.intensity], layout={"flex": "1 1 320px", "max_width": "480px"})),
+            sliders,
+            w.HTML(STYLE),
+        ],
+        layout={"width": "100%"},
+    )
     tool.add_class("expr-tool")
     return tool
 
@@ -164,7 +241,8 @@ class _Shell(WidgetTool):
     def set_sliders(self) -> None:
         "Move the sliders to where the wish is, on the chosen sides, without computing anything"
         with self.silently():
-            for row, widget in enumerate(self.sliders.values()): widget.value = round(self.wish[row, self.sides()].mean().item(), 2)
+            for row, widget in enumerate(self.sliders.values()):
+                widget.value = round(self.wish[row, self.sides()].mean().item(), 2)
 
     def update(self) -> None:
         "Compute what is true now, once, and show it; pictures that did not change are not sent again"
@@ -173,7 +251,8 @@ class _Shell(WidgetTool):
             picture = getattr(v, name)
             self.boxes[name].layout.display = "none" if picture is None else ""
             data = b"" if picture is None else to_png(picture)
-            if data and image.value != data: image.value = data
+            if data and image.value != data:
+                image.value = data
         self.c.status.value = escape(" · ".join((f"{v.milliseconds:.0f} ms for the edit", *v.remarks)))
 
     def figure(self) -> Any:
@@ -182,16 +261,25 @@ class _Shell(WidgetTool):
 
 # %% ../../nbs/5-editing/11d_sliders.ipynb #7daf8b52
 class EditorSliders(_Shell):
-    """A small editor with sliders: AUs, emotions, sides, intensity; drawn people and a picture of your own; before, after, difference, truth.
+    """A small editor with sliders: AUs, emotions, sides, intensity; drawn people and a picture of your own; before,
+    after, difference, truth.
 
-    image: anything that `open_image` reads; None: a drawn person. editor: an ExpressionEditor; None: the bundled one. Its callbacks are plain methods;
-    `views` holds what is shown, `wish` the relative AUs 17×2 (left, right) before the intensity. ImportError without ipywidgets."""
+    image: anything that `open_image` reads; None: a drawn person. editor: an ExpressionEditor; None: the bundled one.
+    Its callbacks are plain methods; `views` holds what is shown, `wish` the relative AUs 17×2 (left, right) before the
+    intensity. ImportError without ipywidgets."""
     def connect(self) -> None:
         "Which widget calls which method"
         c, on_click = self.c, lambda button, action, *args: button.on_click(lambda _: self.safely(action, *args))
-        for name, widget in self.sliders.items(): self.hears(widget, partial(self.drag, name))
-        for name, button in c.emotions.items(): on_click(button, self.feel, name)
-        for button, action in ((c.reset, self.reset), (c.person, self.another_person), (c.expression, self.another_expression)): on_click(button, action)
+        for name, widget in self.sliders.items():
+            self.hears(widget, partial(self.drag, name))
+        for name, button in c.emotions.items():
+            on_click(button, self.feel, name)
+        for button, action in (
+            (c.reset, self.reset),
+            (c.person, self.another_person),
+            (c.expression, self.another_expression),
+        ):
+            on_click(button, action)
         self.hears(c.intensity, lambda intensity: self.update())
         self.hears(c.side, lambda side: self.set_sliders())
         self.hears(c.upload, self.take)
@@ -202,18 +290,21 @@ class EditorSliders(_Shell):
         self.update()
 
     def feel(self, emotion: str) -> None:
-        "An emotion button: the change that leads there, from the AUs that the face shows (Eq. L1) or, if nobody knows them, from neutral"
+        """An emotion button: the change that leads there, from the AUs that the face shows (Eq. L1) or, if nobody knows
+        them, from neutral"""
         target = emotion_vector(emotion)
         self.wish = relative(self.subject.aus, target) if self.subject.aus is not None else target
         left, right = self.wish.abs().sum(0).tolist()
-        with self.silently(): self.c.side.value = SIDES[0] if left == right else SIDES[1 if left > right else 2]
+        with self.silently():
+            self.c.side.value = SIDES[0] if left == right else SIDES[1 if left > right else 2]
         self.set_sliders()
         self.update()
 
     def reset(self) -> None:
         "Nothing is asked for, and the intensity is 1"
         self.wish = torch.zeros(N_AUS, 2)
-        with self.silently(): self.c.intensity.value, self.c.side.value = 1.0, SIDES[0]
+        with self.silently():
+            self.c.intensity.value, self.c.side.value = 1.0, SIDES[0]
         self.set_sliders()
         self.update()
 
@@ -232,6 +323,7 @@ class EditorSliders(_Shell):
     def take(self, files: Any) -> None:
         "A picture was uploaded (ipywidgets hands over a tuple of one dict); the wish stays"
         if not files: return
-        with self.silently(): self.c.upload.value = ()     # so that the same file can be chosen again
+        with self.silently():
+            self.c.upload.value = ()     # so that the same file can be chosen again
         self.subject = uploaded(files[0]["name"], bytes(files[0]["content"]))
         self.update()

@@ -36,11 +36,25 @@ from ..training.weights import WEIGHTS, load_network, save_network
 
 # %% ../../nbs/5-editing/11a_relative_training.ipynb #a9d2a135
 MODEL = dict(n_aus=34, width=16, head="displacement", skips="msf")                                  # the generator
-JUDGE = dict(judge="matching", judge_width=16, judge_steps=1, warm=2000)                            # the judge; steps it learns alone
+# the judge; steps it learns alone
+JUDGE = dict(judge="matching", judge_width=16, judge_steps=1, warm=2000)
 TERMS = dict(adversarial=1.0, au=20.0, zero=0.0, cycle=10.0, smooth=2.0, paint=45.0, penalty=0.3)   # of the loss terms
 RATES = dict(rate=4e-4, judge_rate=3e-4, penalty_every=8, cycle_every=2, mix=0.3, edits=16)
-RUN = dict(steps=6500, batch_size=32, size=64, faces=16384, ema=0.999, precision="no", log_every=25, save_every=250, sample_every=500,
-           measure_every=250, cases=64, device="auto", start="")
+RUN = dict(
+    steps=6500,
+    batch_size=32,
+    size=64,
+    faces=16384,
+    ema=0.999,
+    precision="no",
+    log_every=25,
+    save_every=250,
+    sample_every=500,
+    measure_every=250,
+    cases=64,
+    device="auto",
+    start="",
+)
 
 # %% ../../nbs/5-editing/11a_relative_training.ipynb #d47b7443
 def mirror_half(batch: dict[str, Any]) -> tuple[Tensor, Tensor]:
@@ -50,7 +64,8 @@ def mirror_half(batch: dict[str, Any]) -> tuple[Tensor, Tensor]:
     return image, aus
 
 def other_expressions(aus: Tensor, mix: float) -> Tensor:
-    "Targets N×17×2: another face's AUs; for a share `mix` of the batch a random half of them, each side for itself, the rest as they are"
+    """Targets N×17×2: another face's AUs; for a share `mix` of the batch a random half of them, each side for itself,
+    the rest as they are"""
     target = wrong_aus(aus)
     some = torch.rand(len(aus), 1, 1, device=aus.device) < mix
     keep = torch.rand(aus.shape, device=aus.device) < 0.5
@@ -60,34 +75,52 @@ def other_expressions(aus: Tensor, mix: float) -> Tensor:
 def editing_terms(system: "RelativeEditing", target: Tensor, fake: Tensor) -> dict[str, Tensor]:
     "What makes the generator edit: Eq. L4 and Eq. L6"
     score, read = system.judge(fake, target)
-    return {"adversarial": system.s["adversarial"] * adversarial_loss(score), "au": system.s["au"] * au_loss_fake(read, target)}
+    return {
+        "adversarial": system.s["adversarial"] * adversarial_loss(score),
+        "au": system.s["au"] * au_loss_fake(read, target),
+    }
 
 # %% ../../nbs/5-editing/11a_relative_training.ipynb #702523c4
-def keeping_terms(system: "RelativeEditing", x: Tensor, asked: Tensor, parts: Parts, fake: Tensor, step: int) -> dict[str, Tensor]:
-    "What makes the generator keep the rest: both halves of Eq. L7, and a smooth flow and little paint where the head has them"
+def keeping_terms(
+    system: "RelativeEditing", x: Tensor, asked: Tensor, parts: Parts, fake: Tensor, step: int
+) -> dict[str, Tensor]:
+    """What makes the generator keep the rest: both halves of Eq. L7, and a smooth flow and little paint where the head
+    has them"""
     s, terms = system.s, {}
-    if s["zero"]: terms["zero"] = s["zero"] * F.l1_loss(system.generator(x, torch.zeros_like(asked)), x)
-    if s["cycle"] and step % s["cycle_every"] == 0: terms["cycle"] = s["cycle"] * F.l1_loss(system.generator(fake, -asked), x)
-    if parts.flow is not None: terms["smooth"] = s["smooth"] * total_variation(parts.flow)
-    if parts.paint is not None: terms["paint"] = s["paint"] * parts.paint.abs().mean()
+    if s["zero"]:
+        terms["zero"] = s["zero"] * F.l1_loss(system.generator(x, torch.zeros_like(asked)), x)
+    if s["cycle"] and step % s["cycle_every"] == 0:
+        terms["cycle"] = s["cycle"] * F.l1_loss(system.generator(fake, -asked), x)
+    if parts.flow is not None:
+        terms["smooth"] = s["smooth"] * total_variation(parts.flow)
+    if parts.paint is not None:
+        terms["paint"] = s["paint"] * parts.paint.abs().mean()
     return terms
 
 # %% ../../nbs/5-editing/11a_relative_training.ipynb #87df683b-2
-def judge_terms(judge: nn.Module, s: dict[str, Any], x: Tensor, source: Tensor, fake: Tensor, target: Tensor, step: int) -> dict[str, Tensor]:
+def judge_terms(
+    judge: nn.Module, s: dict[str, Any], x: Tensor, source: Tensor, fake: Tensor, target: Tensor, step: int
+) -> dict[str, Tensor]:
     "What the judge minimises: Eq. L3 (plain, or with a hinge and wrong AUs) and Eq. L5"
     phi, phi_fake = judge.features(x), judge.features(fake)
     true, made = judge.score(phi, source), judge.score(phi_fake, target)
-    if s["judge"] == "paper": score = critic_loss(true, made)
-    else: score = hinge_matching_loss(true, judge.score(phi, wrong_aus(source)), made)
+    if s["judge"] == "paper":
+        score = critic_loss(true, made)
+    else:
+        score = hinge_matching_loss(true, judge.score(phi, wrong_aus(source)), made)
     terms = {"score": score, "au": s["au"] * au_loss_real(judge.aus(phi).flatten(1), source)}
     return terms | penalty_terms(judge, s, x, source, fake, step)
 
 # %% ../../nbs/5-editing/11a_relative_training.ipynb #169559b9
 JUDGES = {"matching": MatchingJudge, "projection": MatchingDiscriminator, "paper": Discriminator}
 
-def penalty_terms(judge: nn.Module, s: dict[str, Any], x: Tensor, source: Tensor, fake: Tensor | None, step: int) -> dict[str, Tensor]:
-    "R1 on real faces every few steps for the matching judge; WGAN-GP between real and fake, every step, for the paper's"
-    if s["judge"] == "paper": return {} if fake is None else {"penalty": s["penalty"] * gradient_penalty(judge, x[:len(fake)], fake)}
+def penalty_terms(
+    judge: nn.Module, s: dict[str, Any], x: Tensor, source: Tensor, fake: Tensor | None, step: int
+) -> dict[str, Tensor]:
+    """R1 on real faces every few steps for the matching judge; WGAN-GP between real and fake, every step, for the
+    paper's"""
+    if s["judge"] == "paper":
+        return {} if fake is None else {"penalty": s["penalty"] * gradient_penalty(judge, x[:len(fake)], fake)}
     if step % s["penalty_every"]: return {}
     n = s["edits"]
     return {"penalty": s["penalty"] * s["penalty_every"] * gradient_penalty(judge, x[:n], None, source[:n], centre=0.0)}
@@ -95,7 +128,9 @@ def penalty_terms(judge: nn.Module, s: dict[str, Any], x: Tensor, source: Tensor
 def warm_terms(judge: nn.Module, s: dict[str, Any], x: Tensor, source: Tensor, step: int) -> dict[str, Tensor]:
     "Before there are edits to judge: learn to read AUs (Eq. L5), and to tell a face's own AUs from another's"
     phi = judge.features(x)
-    terms = {"au": s["au"] * au_loss_real(judge.aus(phi).flatten(1), source)} | penalty_terms(judge, s, x, source, None, step)
+    terms = {"au": s["au"] * au_loss_real(judge.aus(phi).flatten(1), source)} | penalty_terms(
+        judge, s, x, source, None, step
+    )
     if s["judge"] != "paper":
         true, wrong = judge.score(phi, source), judge.score(phi, wrong_aus(source))
         terms["score"] = F.relu(1 - true).mean() + F.relu(1 + wrong).mean()
@@ -105,8 +140,9 @@ def warm_terms(judge: nn.Module, s: dict[str, Any], x: Tensor, source: Tensor, s
 class RelativeEditing(System):
     """Paper one's training: a generator told v_rel (Eq. L1), a judge that reads absolute AUs, and no pair anywhere.
 
-    settings: MODEL, JUDGE, TERMS and RATES together. judge="paper" is WGAN-GP with an AU head (Eq. L3-L7); judge="matching" asks
-    "real, and with these AUs?", with a hinge. size of the images in pixels; watch: batch of faces for the sample grid."""
+    settings: MODEL, JUDGE, TERMS and RATES together. judge="paper" is WGAN-GP with an AU head (Eq. L3-L7);
+    judge="matching" asks "real, and with these AUs?", with a hinge. size of the images in pixels; watch: batch of faces
+    for the sample grid."""
     def __init__(self, settings: dict[str, Any], size: int, watch: dict[str, Any]):
         super().__init__()
         self.s, self.watch = settings, watch
@@ -114,12 +150,15 @@ class RelativeEditing(System):
         self.judge = JUDGES[settings["judge"]](settings["n_aus"], settings["judge_width"], size)
 
     def optimizers(self) -> dict[str, torch.optim.Optimizer]:
-        adam = lambda module, rate: torch.optim.Adam(module.parameters(), rate, betas=(0.5, 0.99))
+        def adam(module, rate):
+            return torch.optim.Adam(module.parameters(), rate, betas=(0.5, 0.99))
         return {"generator": adam(self.generator, self.s["rate"]), "judge": adam(self.judge, self.s["judge_rate"])}
 
-    def ema_modules(self) -> dict[str, nn.Module]: return {"generator": self.generator}
+    def ema_modules(self) -> dict[str, nn.Module]:
+        return {"generator": self.generator}
 
-    def samples(self) -> Tensor: return edited_rows(self.generator, self.watch)
+    def samples(self) -> Tensor:
+        return edited_rows(self.generator, self.watch)
 
     def phases(self, batch: dict[str, Any], step: int) -> Iterator[tuple[str, dict[str, Tensor]]]:
         x, source = mirror_half(batch)
@@ -136,7 +175,8 @@ class RelativeEditing(System):
 
 # %% ../../nbs/5-editing/11a_relative_training.ipynb #98676c7c
 class PairedOracle(RelativeEditing):
-    "The same generator trained on the exact counterfactual, L1: the bound for this network, not a method. Batches need `partner`."
+    """The same generator trained on the exact counterfactual, L1: the bound for this network, not a method. Batches
+    need `partner`."""
     def phases(self, batch: dict[str, Any], step: int) -> Iterator[tuple[str, dict[str, Tensor]]]:
         fake = self.generator(batch["image"], relative(batch["aus"], batch["partner_aus"]))
         yield "generator", {"pair": 10 * F.l1_loss(fake, batch["partner"])}
@@ -158,13 +198,19 @@ def with_partners(numbers: list[int], size: int) -> dict[str, Any]:
 # %% ../../nbs/5-editing/11a_relative_training.ipynb #1479aa41
 class Measure:
     "Every few steps: edit alignment, edit error and leak on faces of the validation split, with the averaged weights"
-    def __init__(self, watch: dict[str, Any], every: int): self.watch, self.every = watch, every
+    def __init__(self, watch: dict[str, Any], every: int):
+        self.watch, self.every = watch, every
 
     def after_step(self, learner: Learner) -> None:
         if learner.step % self.every and learner.step != learner.steps: return
         x, asked, truth = (self.watch[k] for k in ("image", "asked", "partner"))
         with look(learner) as system:
-            y = torch.cat([system.generator(a.to(learner.device), b.to(learner.device)).float().cpu() for a, b in zip(x.split(16), asked.split(16))])
+            y = torch.cat(
+                [
+                    system.generator(a.to(learner.device), b.to(learner.device)).float().cpu()
+                    for a, b in zip(x.split(16), asked.split(16))
+                ]
+            )
         for name, metric in (("alignment", edit_alignment), ("error", edit_error), ("leak", leak)):
             learner.record[f"val/{name}"] = float(metric(x, y, truth).nanmean())
 
@@ -173,21 +219,41 @@ def prepare(settings: dict[str, Any], task: str) -> tuple[dict[str, Any], dict[s
     "Settings with their defaults, the faces to watch, and the callbacks of a long run"
     s = complete(settings, MODEL | JUDGE | TERMS | RATES | RUN, task)
     watch = with_partners(face_numbers("val", 0, 0, s["cases"]), s["size"])
-    return s, watch, [Measure(watch, s["measure_every"]), *standard_callbacks(s["log_every"], s["save_every"], s["sample_every"])]
+    return (
+        s,
+        watch,
+        [Measure(watch, s["measure_every"]), *standard_callbacks(s["log_every"], s["save_every"], s["sample_every"])],
+    )
 
 def fit(system: System, source: Any, s: dict[str, Any], callbacks: list, out: Path, resume: bool) -> dict[str, Any]:
     "Run the learner, then store the averaged generator as the run's weights"
-    learner = Learner(system, source, s["steps"], callbacks, schedule=make_schedule("linear", start=0.6), clip=10.0, ema=s["ema"],
-                      out=out, precision=s["precision"], device=s["device"])
+    learner = Learner(
+        system,
+        source,
+        s["steps"],
+        callbacks,
+        schedule=make_schedule("linear", start=0.6),
+        clip=10.0,
+        ema=s["ema"],
+        out=out,
+        precision=s["precision"],
+        device=s["device"],
+    )
     learner.fit(resume)
-    with look(learner) as done: save_network(out / "generator.safetensors", done.generator, size=s["size"])
-    return {"data": f"{s['faces']} drawn faces {VERSION}, {s['size']} px, train split", "generator": system.generator.config}
+    with look(learner) as done:
+        save_network(out / "generator.safetensors", done.generator, size=s["size"])
+    return {
+        "data": f"{s['faces']} drawn faces {VERSION}, {s['size']} px, train split",
+        "generator": system.generator.config,
+    }
 
 # %% ../../nbs/5-editing/11a_relative_training.ipynb #8e23aecd
 def train(settings: dict[str, Any], out: Path, resume: bool) -> dict[str, Any]:
     "The task of the recipes `relative` and its relatives: see `RelativeEditing`"
     s, watch, callbacks = prepare(settings, "relative")
-    source = CachedFaces(DrawnFaces("train", s["size"], 64, s["seed"]), s["faces"], s["batch_size"], s["seed"], progress=True)
+    source = CachedFaces(
+        DrawnFaces("train", s["size"], 64, s["seed"]), s["faces"], s["batch_size"], s["seed"], progress=True
+    )
     return fit(RelativeEditing(s, s["size"], watch), source, s, callbacks, out, resume)
 
 def train_oracle(settings: dict[str, Any], out: Path, resume: bool) -> dict[str, Any]:
@@ -195,7 +261,8 @@ def train_oracle(settings: dict[str, Any], out: Path, resume: bool) -> dict[str,
     s, watch, callbacks = prepare(settings, "oracle")
     source = CachedFaces(PairedFaces(s["size"], s["seed"]), s["faces"], s["batch_size"], s["seed"], progress=True)
     oracle = PairedOracle(s, s["size"], watch)
-    if s["start"]: oracle.generator.load_state_dict(load_network(WEIGHTS / s["start"] / "generator.safetensors")[0].state_dict())
+    if s["start"]:
+        oracle.generator.load_state_dict(load_network(WEIGHTS / s["start"] / "generator.safetensors")[0].state_dict())
     return fit(oracle, source, s, callbacks, out, resume)
 
 # %% ../../nbs/5-editing/11a_relative_training.ipynb #f0f196de
@@ -205,5 +272,7 @@ class PairedFaces(Source):
         super().__init__(64)
         self.size, self.seed = size, seed
 
-    def batch(self, k: int) -> dict[str, Any]: return with_partners(face_numbers("train", self.seed, 64 * k, 64), self.size)
-    def settings(self) -> dict[str, Any]: return super().settings() | {"size": self.size, "seed": self.seed, "version": VERSION}
+    def batch(self, k: int) -> dict[str, Any]:
+        return with_partners(face_numbers("train", self.seed, 64 * k, 64), self.size)
+    def settings(self) -> dict[str, Any]:
+        return super().settings() | {"size": self.size, "seed": self.seed, "version": VERSION}

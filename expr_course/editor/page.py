@@ -6,7 +6,10 @@
 __all__ = ['PAGE', 'MESSAGE_BYTES', 'IDLE_MINUTES', 'notebook', 'voila_arguments', 'main']
 
 # %% ../../nbs/9-editor/19f_app.ipynb #81f1c701
-import argparse, json, sys, tempfile
+import argparse
+import json
+import sys
+import tempfile
 from pathlib import Path
 from typing import Any
 
@@ -22,26 +25,50 @@ def notebook(code: str = PAGE) -> dict[str, Any]:
 # %% ../../nbs/9-editor/19f_app.ipynb #a240f101
 MESSAGE_BYTES, IDLE_MINUTES = 32 * 2**20, 20.0
 
-def voila_arguments(page: Path, port: int = 8866, minutes: float = IDLE_MINUTES, theme: str = "light", browser: bool = True) -> list[str]:
-    "The words of the command `voila` that serve a notebook: this machine only, large messages, idle kernels culled after so many minutes, no code and no tracebacks"
+def voila_arguments(
+    page: Path, port: int = 8866, minutes: float = IDLE_MINUTES, theme: str = "light", browser: bool = True
+) -> list[str]:
+    """The words of the command `voila` that serve a notebook: this machine only, large messages, idle kernels culled
+    after so many minutes, no code and no tracebacks"""
     seconds = max(1, round(60 * minutes))
-    return [str(page), f"--port={port}", "--Voila.ip=127.0.0.1", f"--theme={theme}", *([] if browser else ["--no-browser"]),
-            "--Voila.tornado_settings=" + repr({"websocket_max_message_size": MESSAGE_BYTES}),
-            f"--MappingKernelManager.cull_idle_timeout={seconds}", f"--MappingKernelManager.cull_interval={max(1, min(60, seconds // 2))}",
-            "--MappingKernelManager.cull_connected=True", "--VoilaConfiguration.show_tracebacks=False"]
+    return [
+        str(page),
+        f"--port={port}",
+        "--Voila.ip=127.0.0.1",
+        f"--theme={theme}",
+        *([] if browser else ["--no-browser"]),
+        "--Voila.tornado_settings=" + repr({"websocket_max_message_size": MESSAGE_BYTES}),
+        f"--MappingKernelManager.cull_idle_timeout={seconds}",
+        f"--MappingKernelManager.cull_interval={max(1, min(60, seconds // 2))}",
+        "--MappingKernelManager.cull_connected=True",
+        "--VoilaConfiguration.show_tracebacks=False",
+    ]
 
 # %% ../../nbs/9-editor/19f_app.ipynb #c9b072cf
 def main(argv: list[str] | None = None, code: str = PAGE) -> int:
-    "The command `python -m expr_course.editor.page`: serve the editor until it is interrupted. Returns 0, or 2 where voila is missing"
-    parser = argparse.ArgumentParser("expr_course.editor.page", description="Serve the face editor as a page, for the browsers of this machine. Nothing that a visitor uploads is stored.")
+    """The command `python -m expr_course.editor.page`: serve the editor until it is interrupted. Returns 0, or 2 where
+    voila is missing"""
+    parser = argparse.ArgumentParser(
+        "expr_course.editor.page",
+        description="Serve the face editor as a page, for the browsers of this machine. Nothing that a visitor uploads is stored.",
+    )
     parser.add_argument("--port", type=int, default=8866, help="0 to 65535; the next free one is taken (default 8866)")
-    parser.add_argument("--minutes", type=float, default=IDLE_MINUTES, help=f"stop what nobody has used for this long (default {IDLE_MINUTES:g})")
+    parser.add_argument(
+        "--minutes",
+        type=float,
+        default=IDLE_MINUTES,
+        help=f"stop what nobody has used for this long (default {IDLE_MINUTES:g})",
+    )
     parser.add_argument("--theme", choices=("light", "dark"), default="light")
     parser.add_argument("--no-browser", action="store_true", help="do not open a browser")
     args = parser.parse_args(argv)
-    try: from voila.app import Voila
+    try:
+        from voila.app import Voila
     except ImportError:
-        print("expr_course.editor.page: the page needs voila: install the notebook extra, pip install 'expr_course[lab]'", file=sys.stderr)
+        print(
+            "expr_course.editor.page: the page needs voila: install the notebook extra, pip install 'expr_course[lab]'",
+            file=sys.stderr,
+        )
         return 2
     with tempfile.TemporaryDirectory() as folder:
         page = Path(folder) / "face-editor.ipynb"
@@ -50,4 +77,5 @@ def main(argv: list[str] | None = None, code: str = PAGE) -> int:
     return 0
 
 # %% ../../nbs/9-editor/19f_app.ipynb #d5bc4188
-if __name__ == "__main__" and "__file__" in globals(): sys.exit(main())
+if __name__ == "__main__" and "__file__" in globals():
+    sys.exit(main())

@@ -19,11 +19,17 @@ from ..editing.sliders import COLUMNS, MAX_BYTES, STYLE, slider
 UNIT = "a change: +1 is the whole way from rest to the strongest (FACS E, OpenFace 5), −1 the way back"
 
 class Row:
-    "The slider of one AU, or two while its link is open; all call move(name, value), as `WidgetTool.hears` arranges it (lesson 02p)"
+    """The slider of one AU, or two while its link is open; all call move(name, value), as `WidgetTool.hears` arranges
+    it (lesson 02p)"""
     def __init__(self, w: Any, name: str, per_side: bool, hears: Any, move: Any, link: Any) -> None:
         self.w, self.name, self.hears, self.move, self.pair, self.told = w, name, hears, move, None, {}
         self.both = self.make(name, f"{name} {AU_INFO[name].title}", "")
-        self.link = w.Button(icon="link", tooltip=f"{name}: edit left and right apart", disabled=not per_side, layout={"width": "32px", "flex": "0 0 auto"})
+        self.link = w.Button(
+            icon="link",
+            tooltip=f"{name}: edit left and right apart",
+            disabled=not per_side,
+            layout={"width": "32px", "flex": "0 0 auto"},
+        )
         self.link.add_class("expr-link")
         self.link.on_click(lambda _: link(name))
         self.widget = w.HBox([self.both, self.link], layout={"align_items": "center", "width": "100%"})
@@ -42,58 +48,119 @@ class Row:
         "Show what an edit says; the caller keeps callbacks silent"
         pair, apart = edit.aus[AUS.index(self.name)], self.name in edit.apart
         if apart and self.pair is None:
-            self.pair = [self.make(self.name + side, f"{self.name} {text}", f", the person's {text}") for side, text in (("L", "left side"), ("R", "right side"))]
+            self.pair = [
+                self.make(self.name + side, f"{self.name} {text}", f", the person's {text}")
+                for side, text in (("L", "left side"), ("R", "right side"))
+            ]
             self.inside = self.w.VBox(self.pair, layout={"flex": "1 1 auto", "min_width": "0"})
         shown = self.inside if apart else self.both
-        if self.widget.children[0] is not shown: self.widget.children, self.link.icon = (shown, self.link), "unlink" if apart else "link"
+        if self.widget.children[0] is not shown:
+            self.widget.children, self.link.icon = (shown, self.link), "unlink" if apart else "link"
         for made, value in zip(self.pair, pair) if apart else ((self.both, pair[0]),):
-            if abs(self.told[made] - value) > 0.004: made.value = value     # 0.15000000000000002 is where the hand put it: leave it
+            if abs(self.told[made] - value) > 0.004:
+                made.value = value     # 0.15000000000000002 is where the hand put it: leave it
             self.told[made] = value
 
 # %% ../../nbs/9-editor/19d_editor_panel.ipynb #9f4d9d97
 def slider_panel(w: Any, per_side: bool, hears: Any, move: Any, link: Any) -> tuple[dict[str, Row], Any]:
     "A `Row` for each AU, and the box of all, in columns by region, which wrap on a narrow page"
     rows = {name: Row(w, name, per_side, hears, move, link) for name in AUS}
-    head = lambda region: w.HTML(f"<b title='{escape(UNIT, True)}'>{region}</b>")
-    columns = [w.VBox([part for region in regions for part in (head(region), *(rows[name].widget for name in REGIONS[region]))],
-                      layout={"flex": "1 1 290px", "min_width": "270px"}) for regions in COLUMNS]
+    def head(region):
+        return w.HTML(f"<b title='{escape(UNIT, True)}'>{region}</b>")
+    columns = [
+        w.VBox(
+            [part for region in regions for part in (head(region), *(rows[name].widget for name in REGIONS[region]))],
+            layout={"flex": "1 1 290px", "min_width": "270px"},
+        )
+        for regions in COLUMNS
+    ]
     return rows, w.HBox(columns, layout={"flex_flow": "row wrap", "width": "100%"})
 
 # %% ../../nbs/9-editor/19d_editor_panel.ipynb #f740f656
-MODES = {"side by side": "before and after", "wipe": "pull the line over the face", "hold": "press and hold to see the input"}
+MODES = {
+    "side by side": "before and after",
+    "wipe": "pull the line over the face",
+    "hold": "press and hold to see the input",
+}
 TILES = {"change": "difference", "labels": "labels", "truth": "the true answer"}
 
-LOOK = STYLE.replace("expr-tool", "expr-editor") + """<style>
+LOOK = (
+    STYLE.replace("expr-tool", "expr-editor")
+    + """<style>
 .expr-editor { max-width: 1120px }
 .expr-editor [role=alert] { color: var(--jp-error-color0, #b00020) !important; padding: 4px 8px; border-left: 3px solid currentColor; background: #c002 }
 [data-jp-theme-light=false] .expr-editor [role=alert], body[data-jp-theme-light=false] .expr-editor [role=alert] { color: #ff8a80 !important }
 .expr-editor .expr-link { padding: 0; text-overflow: clip; background: none } .expr-editor .expr-title { min-width: 84px; opacity: 0.75 } .expr-editor .expr-bars { font-size: 11px; line-height: 1.3; width: 230px }
 .expr-editor .widget-toggle-buttons .widget-toggle-button { padding: 0 10px } .expr-editor button:focus-visible { outline: 2px solid #2979d1 }</style>"""
+)
 
 # %% ../../nbs/9-editor/19d_editor_panel.ipynb #1e1d4fd2
 def controls(w: Any, tool: Any) -> SimpleNamespace:
     "All buttons and choices of the editor; `tool` hears of pictures that were chosen"
-    button = lambda text, tip, **more: w.Button(description=text, tooltip=tip, layout={"width": "auto"}, **more)
-    toggle = lambda text, tip, value: w.ToggleButton(value=value, description=text, tooltip=tip, layout={"width": "auto"})
-    c = SimpleNamespace(undo=button("undo", "one step back (Ctrl+Z)"), redo=button("redo", "one step forward (Ctrl+Shift+Z)"),
-                        reset=button("reset", "all sliders to 0, intensity 1"), emotions={name: button(name, f"the change that leads to {name}") for name in EMOTIONS})
+    def button(text, tip, **more):
+        return w.Button(description=text, tooltip=tip, layout={"width": "auto"}, **more)
+    def toggle(text, tip, value):
+        return w.ToggleButton(
+            value=value, description=text, tooltip=tip, layout={"width": "auto"}
+        )
+    c = SimpleNamespace(
+        undo=button("undo", "one step back (Ctrl+Z)"),
+        redo=button("redo", "one step forward (Ctrl+Shift+Z)"),
+        reset=button("reset", "all sliders to 0, intensity 1"),
+        emotions={name: button(name, f"the change that leads to {name}") for name in EMOTIONS},
+    )
     c.intensity = slider(w, "intensity", "multiplies all sliders, 0 to 1.25", 0, MAX_INTENSITY, 1.0)
-    c.number = w.BoundedIntText(min=0, max=8000, description="drawn person", style={"description_width": "auto"}, layout={"width": "170px"})
-    c.other, c.start = button("random person", "somebody else; the sliders stay"), button("other expression", "the same drawn person, starting from another face")
-    c.where = w.Dropdown(options=[("the face that is found", "found"), *((f"face {k}", {"face": k}) for k in range(1, 4)), ("the whole picture", WHOLE), ("in a box", "box")], description="edit", tooltip="face 1 is the largest but one",
-                         style={"description_width": "auto"}, layout={"width": "210px"})
-    c.box = w.Text(placeholder="left, top, width, height", tooltip="of a face, brows to chin, in pixels", continuous_update=False, layout={"width": "170px"})
-    c.pick = make_pick(w, "your picture…", f"stays on this machine; at most {MAX_BYTES // 10**6} MB", MAX_BYTES, tool.take, tool.refuse)
+    c.number = w.BoundedIntText(
+        min=0, max=8000, description="drawn person", style={"description_width": "auto"}, layout={"width": "170px"}
+    )
+    c.other, c.start = (
+        button("random person", "somebody else; the sliders stay"),
+        button("other expression", "the same drawn person, starting from another face"),
+    )
+    c.where = w.Dropdown(
+        options=[
+            ("the face that is found", "found"),
+            *((f"face {k}", {"face": k}) for k in range(1, 4)),
+            ("the whole picture", WHOLE),
+            ("in a box", "box"),
+        ],
+        description="edit",
+        tooltip="face 1 is the largest but one",
+        style={"description_width": "auto"},
+        layout={"width": "210px"},
+    )
+    c.box = w.Text(
+        placeholder="left, top, width, height",
+        tooltip="of a face, brows to chin, in pixels",
+        continuous_update=False,
+        layout={"width": "170px"},
+    )
+    c.pick = make_pick(
+        w, "your picture…", f"stays on this machine; at most {MAX_BYTES // 10**6} MB", MAX_BYTES, tool.take, tool.refuse
+    )
     c.donor = button("another drawn face", "somebody else to borrow from")
-    c.pick_donor = make_pick(w, "from a picture…", "needs an estimator of action units", MAX_BYTES, tool.take_donor, tool.refuse)
+    c.pick_donor = make_pick(
+        w, "from a picture…", "needs an estimator of action units", MAX_BYTES, tool.take_donor, tool.refuse
+    )
     c.borrow = button("give me this expression", "the change that leads from the face's expression to this one")
     c.mode = w.ToggleButtons(options=list(MODES), tooltips=list(MODES.values()), style={"button_width": "auto"})
-    c.views = {"change": toggle("difference", "where anything changed", True), "truth": toggle("true answer", "of drawn people: the same person, rendered with the asked AUs", True),
-               "labels": toggle("labels", "what the face parser sees in the result", False), "bars": toggle("asked and obtained", "as bars", True)}
+    c.views = {
+        "change": toggle("difference", "where anything changed", True),
+        "truth": toggle("true answer", "of drawn people: the same person, rendered with the asked AUs", True),
+        "labels": toggle("labels", "what the face parser sees in the result", False),
+        "bars": toggle("asked and obtained", "as bars", True),
+    }
     c.opacity = slider(w, "opacity", "of the labels", 0, 1, 0.5)
     c.opacity.layout.width, c.opacity.layout.display = "300px", "none"
-    c.save = {kind: button(text, tip) for kind, text, tip in (("png", "PNG", "the whole picture, at its own size, edited"), ("gif", "GIF", "there and back, endlessly"),
-              ("mp4", "MP4", "there and back, as a film"), ("input", "input", "the picture that the code below starts from"))}
+    c.save = {
+        kind: button(text, tip)
+        for kind, text, tip in (
+            ("png", "PNG", "the whole picture, at its own size, edited"),
+            ("gif", "GIF", "there and back, endlessly"),
+            ("mp4", "MP4", "there and back, as a film"),
+            ("input", "input", "the picture that the code below starts from"),
+        )
+    }
     c.code = toggle("copy as code", "Python and command line that make this very edit", False)
     c.status, c.error = w.HTML(), w.HTML()
     return c
@@ -102,14 +169,43 @@ def controls(w: Any, tool: Any) -> SimpleNamespace:
 def arranged(w: Any, tool: Any, panel: Any) -> Any:
     "Everything in its place, top to bottom"
     c, title = tool.c, lambda text: [w.HTML(f"<div class='expr-title'>{text}</div>")] if text else []
-    row = lambda text, *items: w.HBox([*title(text), *items], layout={"flex_flow": "row wrap", "align_items": "center"})
-    wide = lambda item, most: w.Box([item], layout={"flex": "1 1 260px", "max_width": most})
-    views = w.HBox([*tool.tiles.values(), tool.bars], layout={"flex_flow": "row wrap", "flex": "1 1 320px", "align_items": "flex-start"})
-    top = w.HBox([w.VBox([tool.stage.widget, row("", *([c.mode] if hasattr(tool.stage.widget, "mode") else []))], layout={"flex": "1 1 320px", "max_width": "630px"}), views], layout={"flex_flow": "row wrap"})
+    def row(text, *items):
+        return w.HBox([*title(text), *items], layout={"flex_flow": "row wrap", "align_items": "center"})
+    def wide(item, most):
+        return w.Box([item], layout={"flex": "1 1 260px", "max_width": most})
+    views = w.HBox(
+        [*tool.tiles.values(), tool.bars],
+        layout={"flex_flow": "row wrap", "flex": "1 1 320px", "align_items": "flex-start"},
+    )
+    top = w.HBox(
+        [
+            w.VBox(
+                [tool.stage.widget, row("", *([c.mode] if hasattr(tool.stage.widget, "mode") else []))],
+                layout={"flex": "1 1 320px", "max_width": "630px"},
+            ),
+            views,
+        ],
+        layout={"flex_flow": "row wrap"},
+    )
     donor = row("borrow", tool.donor_image, c.donor, c.pick_donor, c.borrow)
     tool.snippets_box = w.VBox(layout={"display": "none", "width": "100%"})
     shown = row("show", *c.views.values(), c.opacity)
-    box = w.VBox([top, c.status, c.error, row("face", c.number, c.other, c.start, c.pick, c.where, c.box), row("edit", c.undo, c.redo, c.reset, wide(c.intensity, "420px")), row("emotion", *c.emotions.values()), panel,
-                  donor, shown, row("save", *c.save.values(), c.code), tool.snippets_box, w.HTML(LOOK)], layout={"width": "100%"})
+    box = w.VBox(
+        [
+            top,
+            c.status,
+            c.error,
+            row("face", c.number, c.other, c.start, c.pick, c.where, c.box),
+            row("edit", c.undo, c.redo, c.reset, wide(c.intensity, "420px")),
+            row("emotion", *c.emotions.values()),
+            panel,
+            donor,
+            shown,
+            row("save", *c.save.values(), c.code),
+            tool.snippets_box,
+            w.HTML(LOOK),
+        ],
+        layout={"width": "100%"},
+    )
     box.add_class("expr-editor")
     return box

@@ -7,7 +7,8 @@ __all__ = ['STAGE_CSS', 'STAGE_JS', 'PICK_JS', 'SNIPPET_CSS', 'SNIPPET_JS', 'New
            'make_stage', 'make_pick', 'make_snippet']
 
 # %% ../../nbs/9-editor/19c_editor_stage.ipynb #b0c4bd67
-import asyncio, base64
+import asyncio
+import base64
 from collections.abc import Callable
 from functools import lru_cache
 from html import escape
@@ -15,31 +16,56 @@ from typing import Any
 
 # %% ../../nbs/9-editor/19c_editor_stage.ipynb #6b224b9b
 class Newest:
-    """Runs an action soon, and once, however often it is asked for; it looks at the state of *then*, so the newest wins and nothing queues.
+    """Runs an action soon, and once, however often it is asked for; it looks at the state of *then*, so the newest wins
+    and nothing queues.
 
-    action: a function without arguments. pause: wait until nobody has asked for this many seconds; patience: but no longer than this after the first who
-    asked. guard: called with the action when its time has come, where nobody else would see its errors. Without a running event loop (a script, a test)
-    the action runs at once, and its errors reach the caller."""
-    def __init__(self, action: Callable[[], Any], pause: float = 0.0, patience: float = 0.0, guard: Callable[[Any], Any] = lambda action: action()) -> None:
-        self.action, self.pause, self.patience, self.guard, self.handle, self.first = action, pause, patience, guard, None, 0.0
+    action: a function without arguments. pause: wait until nobody has asked for this many seconds; patience: but no
+    longer than this after the first who asked. guard: called with the action when its time has come, where nobody else
+    would see its errors. Without a running event loop (a script, a test) the action runs at once, and its errors reach
+    the caller."""
+    def __init__(
+        self,
+        action: Callable[[], Any],
+        pause: float = 0.0,
+        patience: float = 0.0,
+        guard: Callable[[Any], Any] = lambda action: action(),
+    ) -> None:
+        self.action, self.pause, self.patience, self.guard, self.handle, self.first = (
+            action,
+            pause,
+            patience,
+            guard,
+            None,
+            0.0,
+        )
         self.loop: Any = None     # where it waits
 
     @property
-    def waiting(self) -> bool: return self.handle is not None
+    def waiting(self) -> bool:
+        return self.handle is not None
 
     def ask(self) -> None:
         "Say that there is something to do"
-        try: loop = asyncio.get_running_loop()
-        except RuntimeError: return self.action()
-        if self.handle is None: self.first = loop.time()
-        elif self.pause == 0 and self.loop is loop: return
-        else: self.handle.cancel()     # also where it waits in another thread (lesson 02p), whose loop may be busy with a long cell
+        try:
+            loop = asyncio.get_running_loop()
+        except RuntimeError:
+            return self.action()
+        if self.handle is None:
+            self.first = loop.time()
+        elif self.pause == 0 and self.loop is loop:
+            return
+        else:
+            # also where it waits in another thread (lesson 02p), whose loop may be busy with a long cell
+            self.handle.cancel()
         self.loop = loop
-        self.handle = loop.call_at(max(min(loop.time() + self.pause, self.first + self.patience), loop.time()), self.now)
+        self.handle = loop.call_at(
+            max(min(loop.time() + self.pause, self.first + self.patience), loop.time()), self.now
+        )
 
     def cancel(self) -> None:
         "Forget it"
-        if self.handle is not None: self.handle.cancel()
+        if self.handle is not None:
+            self.handle.cancel()
         self.handle = None
 
     def now(self) -> None:
@@ -159,9 +185,13 @@ export default { render };
 @lru_cache(maxsize=1)
 def widget_classes() -> tuple[type, type, type] | None:
     "The classes Stage, Pick and Snippet; None where anywidget is not installed"
-    try: import anywidget, traitlets as t
-    except ImportError: return None
-    value = lambda kind, *start: kind(*start).tag(sync=True)
+    try:
+        import anywidget
+        import traitlets as t
+    except ImportError:
+        return None
+    def value(kind, *start):
+        return kind(*start).tag(sync=True)
     class Stage(anywidget.AnyWidget):
         _esm, _css = STAGE_JS, STAGE_CSS
         before, after, mode = value(t.Bytes), value(t.Bytes), value(t.Unicode, "side by side")
@@ -177,21 +207,27 @@ def widget_classes() -> tuple[type, type, type] | None:
 class PlainStage:
     "The stage without anywidget: two pictures side by side, and a link for each file"
     def __init__(self, w: Any) -> None:
-        self.pictures = [w.Image(format="png", layout={"width": "300px", "max_width": "48%", "object_fit": "contain"}) for _ in range(2)]
-        for image, name in zip(self.pictures, ("before", "after")): image.add_class(f"expr-{name}")
+        self.pictures = [
+            w.Image(format="png", layout={"width": "300px", "max_width": "48%", "object_fit": "contain"})
+            for _ in range(2)
+        ]
+        for image, name in zip(self.pictures, ("before", "after")):
+            image.add_class(f"expr-{name}")
         self.link, self.mode = w.HTML(), "side by side"
         self.widget = w.VBox([w.HBox(self.pictures, layout={"flex_flow": "row wrap"}), self.link])
 
     def show(self, before: bytes, after: bytes) -> None:
         for image, data in zip(self.pictures, (before, after)):
-            if image.value != data: image.value = data
+            if image.value != data:
+                image.value = data
 
     def hand_over(self, name: str, data: bytes, kind: str) -> None:
         self.link.value = f"<a download='{escape(name, True)}' href='data:{kind};base64,{base64.b64encode(data).decode()}'>save {escape(name)}</a>"
 
 # %% ../../nbs/9-editor/19c_editor_stage.ipynb #0788f919
 class LiveStage:
-    "The stage with anywidget. show: two PNGs; hand_over: a file for the person at the browser; mode: side by side, wipe or hold"
+    """The stage with anywidget. show: two PNGs; hand_over: a file for the person at the browser; mode: side by side,
+    wipe or hold"""
     def __init__(self, widget: Any, on_key: Callable[[str], None]) -> None:
         self.widget = widget
         widget.on_msg(lambda _, message, buffers: on_key(message.get("kind", "")))
@@ -199,9 +235,11 @@ class LiveStage:
     mode = property(lambda self: self.widget.mode, lambda self, mode: setattr(self.widget, "mode", mode))
 
     def show(self, before: bytes, after: bytes) -> None:
-        with self.widget.hold_sync(): self.widget.before, self.widget.after = before, after     # an unchanged one is not sent again
+        with self.widget.hold_sync():
+            self.widget.before, self.widget.after = before, after     # an unchanged one is not sent again
 
-    def hand_over(self, name: str, data: bytes, kind: str) -> None: self.widget.send({"kind": "file", "name": name, "type": kind}, [data])
+    def hand_over(self, name: str, data: bytes, kind: str) -> None:
+        self.widget.send({"kind": "file", "name": name, "type": kind}, [data])
 
 def make_stage(w: Any, on_key: Callable[[str], None]) -> Any:
     "A stage; on_key is called with 'undo' or 'redo' when the keyboard asks for it"
@@ -209,12 +247,17 @@ def make_stage(w: Any, on_key: Callable[[str], None]) -> Any:
     return LiveStage(kinds[0](), on_key) if kinds else PlainStage(w)
 
 # %% ../../nbs/9-editor/19c_editor_stage.ipynb #f5c744d3
-def make_pick(w: Any, text: str, tip: str, limit: int, take: Callable[[str, bytes], None], refuse: Callable[[str, int], None]) -> Any:
-    "A button that chooses a picture. take(name, bytes) is called with it, refuse(name, size) where it has more than `limit` bytes (they are not even sent)"
+def make_pick(
+    w: Any, text: str, tip: str, limit: int, take: Callable[[str, bytes], None], refuse: Callable[[str, int], None]
+) -> Any:
+    """A button that chooses a picture. take(name, bytes) is called with it, refuse(name, size) where it has more than
+    `limit` bytes (they are not even sent)"""
     if kinds := widget_classes():
         def hear(_: Any, message: dict, buffers: list) -> None:
-            if message.get("kind") == "refused": refuse(str(message["name"]), int(message["size"]))
-            elif message.get("kind") == "file" and buffers: take(str(message["name"]), bytes(buffers[0]))
+            if message.get("kind") == "refused":
+                refuse(str(message["name"]), int(message["size"]))
+            elif message.get("kind") == "file" and buffers:
+                take(str(message["name"]), bytes(buffers[0]))
         pick = kinds[1](text=text, tip=tip, limit=limit)
         pick.on_msg(hear)
         return pick
@@ -230,5 +273,6 @@ def make_pick(w: Any, text: str, tip: str, limit: int, take: Callable[[str, byte
 def make_snippet(w: Any) -> Any:
     "Something with a `text` (code) that can be copied"
     if kinds := widget_classes(): return kinds[2]()
-    class Area(w.Textarea): text = property(lambda self: self.value, lambda self, text: setattr(self, "value", text))
+    class Area(w.Textarea):
+        text = property(lambda self: self.value, lambda self, text: setattr(self, "value", text))
     return Area(layout={"width": "98%", "height": "110px"})

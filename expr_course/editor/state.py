@@ -20,7 +20,8 @@ from ..action_units import (AUS, MAX_INTENSITY, N_AUS, as_sides, au_dict, au_ind
 class Edit(NamedTuple):
     """One edit, and nothing of it can be changed in place.
 
-    aus: relative AUs, 17 pairs (left, right of the person) in [-1, 1], two decimals. intensity: 0 to 1.25, multiplies them all.
+    aus: relative AUs, 17 pairs (left, right of the person) in [-1, 1], two decimals. intensity: 0 to 1.25, multiplies
+    them all.
     apart: the names of the AUs whose sides are edited apart (the others' pairs move together)."""
     aus: tuple[tuple[float, float], ...] = ((0.0, 0.0),) * N_AUS
     intensity: float = 1.0
@@ -36,13 +37,16 @@ def asked(edit: Edit) -> Tensor:
 
 # %% ../../nbs/9-editor/19a_editor_state.ipynb #5167fca1
 def moved(edit: Edit, name: str, value: float) -> Edit:
-    """The edit after one slider was moved to a value in [-1, 1]: "AU12" moves both sides, "AU12L" the person's left, and from then on apart.
+    """The edit after one slider was moved to a value in [-1, 1]: "AU12" moves both sides, "AU12L" the person's left,
+    and from then on apart.
 
     ValueError for an unknown AU or a value outside."""
     row, sides = parse_au(name)
     value = _two_decimals(value, -1, 1, name)
     pair = tuple(value if side in sides else edit.aus[row][side] for side in (0, 1))
-    return edit._replace(aus=(*edit.aus[:row], pair, *edit.aus[row + 1:]), apart=edit.apart | ({AUS[row]} if len(sides) == 1 else set()))
+    return edit._replace(
+        aus=(*edit.aus[:row], pair, *edit.aus[row + 1 :]), apart=edit.apart | ({AUS[row]} if len(sides) == 1 else set())
+    )
 
 def stretched(edit: Edit, intensity: float) -> Edit:
     "The edit with another master intensity, 0 to 1.25; ValueError outside"
@@ -68,19 +72,22 @@ def adopted(edit: Edit, vector: Tensor, per_side: bool = True) -> Edit:
     return edit._replace(aus=pairs, apart=frozenset(name for name, (left, right) in zip(AUS, pairs) if left != right))
 
 def felt(edit: Edit, emotion: str, known: Tensor | None = None, per_side: bool = True) -> Edit:
-    "The edit that leads to an emotion: from the AUs 17×2 that the face shows, if they are known (Eq. L1), else its prototype. ValueError for an unknown emotion"
+    """The edit that leads to an emotion: from the AUs 17×2 that the face shows, if they are known (Eq. L1), else its
+    prototype. ValueError for an unknown emotion"""
     target = emotion_vector(emotion)
     return adopted(edit, target if known is None else relative(known, target), per_side)
 
 def borrowed(edit: Edit, source: Tensor, target: Tensor, per_side: bool = True) -> Edit:
-    "The edit that gives a face with the AUs `source` the expression `target`, each 17 or 17×2 in [0, 1]: v_rel = v_tgt − v_src (Eq. L1)"
+    """The edit that gives a face with the AUs `source` the expression `target`, each 17 or 17×2 in [0, 1]: v_rel =
+    v_tgt − v_src (Eq. L1)"""
     return adopted(edit, relative(source, target), per_side)
 
 # %% ../../nbs/9-editor/19a_editor_state.ipynb #fbea4871
 SECONDS, STEPS = 2.0, 200     # changes of one slider closer than this are one step; how many steps are kept
 
 class History(NamedTuple):
-    "The edit of now, the earlier ones (oldest first), the undone ones (next first); and what was changed last, when (seconds)"
+    """The edit of now, the earlier ones (oldest first), the undone ones (next first); and what was changed last, when
+    (seconds)"""
     now: Edit = Edit()
     past: tuple[Edit, ...] = ()
     future: tuple[Edit, ...] = ()
@@ -88,10 +95,12 @@ class History(NamedTuple):
     when: float = float("-inf")
 
 def did(history: History, edit: Edit, what: str = "", when: float = 0.0) -> History:
-    "The history after a change. Changes of the same thing (`what`, if it has a name) less than SECONDS apart are one step; what was undone is forgotten"
+    """The history after a change. Changes of the same thing (`what`, if it has a name) less than SECONDS apart are one
+    step; what was undone is forgotten"""
     if edit == history.now: return history
     if what and what == history.what and when - history.when < SECONDS:
-        if history.past and edit == history.past[-1]: return History(edit, history.past[:-1])     # dragged back to where it started: no step
+        if history.past and edit == history.past[-1]:
+            return History(edit, history.past[:-1])     # dragged back to where it started: no step
         return History(edit, history.past, (), what, when)
     return History(edit, (*history.past, history.now)[-STEPS:], (), what, when)
 
@@ -108,17 +117,28 @@ def redone(history: History) -> History:
 
 # %% ../../nbs/9-editor/19a_editor_state.ipynb #550a9044
 def named(edit: Edit) -> dict[str, float]:
-    "The AUs of an edit by name, before its intensity; {'AU12': 0.0} if nothing is asked, since a command must ask for something"
+    """The AUs of an edit by name, before its intensity; {'AU12': 0.0} if nothing is asked, since a command must ask for
+    something"""
     return au_dict(asked(edit)) or {"AU12": 0.0}
 
-WHOLE = {"entire": True}     # where the face is: the whole centred square; or {"face": 0}, or {"box": (left, top, width, height)}, see lesson 18c
+# where the face is: the whole centred square; or {"face": 0}, or {"box": (left, top, width, height)}, see lesson 18c
+WHOLE = {"entire": True}
 
-def as_command(edit: Edit, source: str, target: str = "edited.png", weights: str | None = None, where: dict = WHOLE) -> str:
-    "The command line that edits the file `source` alike; where: the face in it; file names are quoted where a shell needs it"
-    flags = {"entire": lambda on: ["--whole"], "face": lambda number: ["--face", str(number)], "box": lambda box: ["--box", *(f"{side:g}" for side in box)]}
+def as_command(
+    edit: Edit, source: str, target: str = "edited.png", weights: str | None = None, where: dict = WHOLE
+) -> str:
+    """The command line that edits the file `source` alike; where: the face in it; file names are quoted where a shell
+    needs it"""
+    flags = {
+        "entire": lambda on: ["--whole"],
+        "face": lambda number: ["--face", str(number)],
+        "box": lambda box: ["--box", *(f"{side:g}" for side in box)],
+    }
     words = ["expr-edit", source, target, *(f"{name}={value:+g}" for name, value in named(edit).items())]
-    for key, value in where.items(): words += flags[key](value)
-    if edit.intensity != 1: words += ["--intensity", f"{edit.intensity:g}"]
+    for key, value in where.items():
+        words += flags[key](value)
+    if edit.intensity != 1:
+        words += ["--intensity", f"{edit.intensity:g}"]
     return shlex.join(words + (["--weights", weights] if weights else []))
 
 # %% ../../nbs/9-editor/19a_editor_state.ipynb #90968320
@@ -127,10 +147,27 @@ from expr_course.editing.sliders import drawn
 
 to_pil(drawn({number}, {expression}, size={size}).face).save({name!r})"""
 
-def as_python(edit: Edit, source: str, target: str = "edited.png", weights: str | None = None, before: str = "", where: dict = WHOLE) -> str:
-    "The Python code that edits the file `source` alike. before: lines that make this file, for instance `DRAW`; where: the face in it"
+def as_python(
+    edit: Edit,
+    source: str,
+    target: str = "edited.png",
+    weights: str | None = None,
+    before: str = "",
+    where: dict = WHOLE,
+) -> str:
+    """The Python code that edits the file `source` alike. before: lines that make this file, for instance `DRAW`;
+    where: the face in it"""
     options = ({"intensity": edit.intensity} if edit.intensity != 1 else {}) | where
     more = "".join(f", {key}={value!r}" for key, value in options.items())
-    return "\n".join(["from pathlib import Path", "from expr_course.editing.expression_editor import ExpressionEditor", "from expr_course.photos.command import edit_photo_file", *([before] if before else [""]),
-                      f"editor = ExpressionEditor.from_pretrained({weights!r})" if weights else "editor = ExpressionEditor.from_pretrained()",
-                      f"edit_photo_file(editor, Path({source!r}), Path({target!r}), {named(edit)!r}{more})"])
+    return "\n".join(
+        [
+            "from pathlib import Path",
+            "from expr_course.editing.expression_editor import ExpressionEditor",
+            "from expr_course.photos.command import edit_photo_file",
+            *([before] if before else [""]),
+            f"editor = ExpressionEditor.from_pretrained({weights!r})"
+            if weights
+            else "editor = ExpressionEditor.from_pretrained()",
+            f"edit_photo_file(editor, Path({source!r}), Path({target!r}), {named(edit)!r}{more})",
+        ]
+    )

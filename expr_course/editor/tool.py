@@ -6,7 +6,8 @@
 __all__ = ['Editor']
 
 # %% ../../nbs/9-editor/19e_editor.ipynb #6d5c89d4
-import random, time
+import random
+import time
 from html import escape
 from pathlib import Path
 from typing import Any
@@ -33,7 +34,9 @@ class _Built(WidgetTool):
     "The editor's state and its widgets"
     FORESEEN = (ValueError, TypeError, OSError)
 
-    def __init__(self, image: Any = None, editor: ExpressionEditor | str | Path | None = None, size: int = 128, number: int = 12) -> None:
+    def __init__(
+        self, image: Any = None, editor: ExpressionEditor | str | Path | None = None, size: int = 128, number: int = 12
+    ) -> None:
         w = self.w = lab()
         self.weights = str(editor) if isinstance(editor, (str, Path)) else None
         self.own = isinstance(editor, ExpressionEditor)
@@ -47,16 +50,27 @@ class _Built(WidgetTool):
 
     def build(self, w: Any) -> None:
         "Make all widgets"
-        image = lambda name, width: w.Image(format="png", layout={"width": width, "height": width, "object_fit": "contain"})
+        def image(name, width):
+            return w.Image(
+                    format="png", layout={"width": width, "height": width, "object_fit": "contain"}
+                )
         self.stage = make_stage(w, lambda key: self.safely(self.step, key))
         self.images = {name: image(name, "150px") for name in TILES}
-        for name, picture in self.images.items(): picture.add_class(f"expr-{name}")
-        self.tiles = {name: w.VBox([w.HTML(f"<div style='text-align:center'>{text}</div>"), self.images[name]], layout={"width": "156px"}) for name, text in TILES.items()}
+        for name, picture in self.images.items():
+            picture.add_class(f"expr-{name}")
+        self.tiles = {
+            name: w.VBox(
+                [w.HTML(f"<div style='text-align:center'>{text}</div>"), self.images[name]], layout={"width": "156px"}
+            )
+            for name, text in TILES.items()
+        }
         self.bars, self.donor_image = w.HTML(), image("donor", "84px")
         self.snippets = []     # made when they are first asked for
         self.c = controls(w, self)
         self.error = self.c.error
-        self.sliders, panel = slider_panel(w, self.editor.per_side, self.hears, self.drag, lambda name: self.safely(self.toggle_link, name))
+        self.sliders, panel = slider_panel(
+            w, self.editor.per_side, self.hears, self.drag, lambda name: self.safely(self.toggle_link, name)
+        )
         self.widget = arranged(w, self, panel)
 
     edit = property(lambda self: self.history.now, doc="what is asked: an `Edit`")
@@ -77,18 +91,23 @@ class _Followed(_Built):
         "Set every control to the state, silently"
         c, edit = self.c, self.edit
         with self.silently():
-            for row in self.sliders.values(): row.follow(edit)
+            for row in self.sliders.values():
+                row.follow(edit)
             c.number.value = self.number
-            if abs(c.intensity.value - edit.intensity) > 0.004: c.intensity.value = edit.intensity
+            if abs(c.intensity.value - edit.intensity) > 0.004:
+                c.intensity.value = edit.intensity
             c.where.layout.display = "none" if self.source.subject.person is not None else ""
             c.box.layout.display = "" if c.where.value == "box" and c.where.layout.display == "" else "none"
             c.undo.disabled, c.redo.disabled = not self.history.past, not self.history.future
-            for snippet, text in zip(self.snippets, (self.python(), self.command())): snippet.text = text
+            for snippet, text in zip(self.snippets, (self.python(), self.command())):
+                snippet.text = text
 
     def recover(self) -> None:
         "After an error: back to the last state that could be shown"
-        if hasattr(self, "good") and not self.soon.waiting: self.history, self.source, self.number, self.start = self.good
-        if hasattr(self, "source"): self.follow()
+        if hasattr(self, "good") and not self.soon.waiting:
+            self.history, self.source, self.number, self.start = self.good
+        if hasattr(self, "source"):
+            self.follow()
 
 # %% ../../nbs/9-editor/19e_editor.ipynb #91b7fd17
 class _Shown(_Followed):
@@ -106,11 +125,13 @@ class _Shown(_Followed):
     def details(self) -> None:
         "The true answer, the labels, the bars and the remarks"
         c = self.c
-        if self.views is None: self.views = judged(self.source, self.edit, self.after)
+        if self.views is None:
+            self.views = judged(self.source, self.edit, self.after)
         self.tile("truth", self.views.truth if c.views["truth"].value else None)
         self.show_labels()
         self.bars.layout.display = "" if c.views["bars"].value else "none"
-        if c.views["bars"].value: self.bars.value = self.bar_chart()
+        if c.views["bars"].value:
+            self.bars.value = self.bar_chart()
         self.say(*self.views.remarks)
 
 # %% ../../nbs/9-editor/19e_editor.ipynb #b76d6a7d
@@ -119,29 +140,40 @@ class _Views(_Shown):
     def bar_chart(self) -> str:
         "The bars, and a word where there is nobody to measure"
         chart = bars(compared(self.editor, self.source, self.edit, self.after, self.views.truth))
-        return chart if self.editor.estimator is not None else chart + "<div class='expr-bars'>This editor has no estimator of action units, so what was obtained is not measured.</div>"
+        return (
+            chart
+            if self.editor.estimator is not None
+            else chart
+            + "<div class='expr-bars'>This editor has no estimator of action units, so what was obtained is not measured.</div>"
+        )
 
     def show_labels(self) -> None:
         "Labels over the result: parsed once for each result, laid over as often as the opacity changes"
         on = self.c.views["labels"].value
         self.c.opacity.layout.display = "" if on else "none"
         if on and self.labels is None:
-            with self.silently(): self.c.views["labels"].value = False     # in case there is no parser
+            with self.silently():
+                self.c.views["labels"].value = False     # in case there is no parser
             self.labels = self.editor.parse(self.after)
-            with self.silently(): self.c.views["labels"].value = True
+            with self.silently():
+                self.c.views["labels"].value = True
         self.tile("labels", overlay(self.after, self.labels, opacity=self.c.opacity.value) if on else None)
 
     def look_again(self) -> None:
         "Other views are wanted; the edit is the same"
-        self.tile("change", difference(self.source.subject.face, self.after)[0] if self.c.views["change"].value else None)
+        self.tile(
+            "change", difference(self.source.subject.face, self.after)[0] if self.c.views["change"].value else None
+        )
         self.later.ask()
 
     def tile(self, name: str, picture: Tensor | None) -> None:     # None hides its place
         self.tiles[name].layout.display = "none" if picture is None else ""
         data = b"" if picture is None else to_png(picture)
-        if data and self.images[name].value != data: self.images[name].value = data
+        if data and self.images[name].value != data:
+            self.images[name].value = data
 
-    def say(self, *remarks: str) -> None: self.c.status.value = escape(" · ".join((f"{self.milliseconds:.0f} ms for the edit", *remarks)))
+    def say(self, *remarks: str) -> None:
+        self.c.status.value = escape(" · ".join((f"{self.milliseconds:.0f} ms for the edit", *remarks)))
 
 # %% ../../nbs/9-editor/19e_editor.ipynb #9042b42e
 class _Settled(_Views):
@@ -155,8 +187,14 @@ class _Settled(_Views):
     def figure(self) -> Any:
         "What is shown now, as a static figure"
         self.settle()
-        views = {"before": self.source.subject.face, "after": self.after, "difference": self.views.change, "the true answer": self.views.truth}
-        if self.c.views["labels"].value: views["labels"] = overlay(self.after, self.labels, opacity=self.c.opacity.value)
+        views = {
+            "before": self.source.subject.face,
+            "after": self.after,
+            "difference": self.views.change,
+            "the true answer": self.views.truth,
+        }
+        if self.c.views["labels"].value:
+            views["labels"] = overlay(self.after, self.labels, opacity=self.c.opacity.value)
         there = {name: picture for name, picture in views.items() if picture is not None}
         return show_images([list(there.values())], list(there), height=1.6)
 
@@ -166,17 +204,26 @@ class _Acts(_Settled):
     def go(self, edit: Edit, what: str = "") -> None:
         self.history = did(self.history, edit, what, time.monotonic())
         self.changed()
-    def drag(self, name: str, value: float) -> None: self.go(moved(self.edit, name, value), name)
-    def toggle_link(self, name: str) -> None: self.go((linked if name in self.edit.apart else opened)(self.edit, name))
-    def intensify(self, value: float) -> None: self.go(stretched(self.edit, value), "intensity")
-    def feel(self, emotion: str) -> None: self.go(felt(self.edit, emotion, self.known(), self.editor.per_side))
-    def reset(self) -> None: self.go(Edit())
+    def drag(self, name: str, value: float) -> None:
+        self.go(moved(self.edit, name, value), name)
+    def toggle_link(self, name: str) -> None:
+        self.go((linked if name in self.edit.apart else opened)(self.edit, name))
+    def intensify(self, value: float) -> None:
+        self.go(stretched(self.edit, value), "intensity")
+    def feel(self, emotion: str) -> None:
+        self.go(felt(self.edit, emotion, self.known(), self.editor.per_side))
+    def reset(self) -> None:
+        self.go(Edit())
     def step(self, which: str) -> None:     # undo or redo
         self.history = {"undo": undone, "redo": redone}.get(which, lambda history: history)(self.history)
         self.changed()
     def known(self) -> Tensor | None:
         "The AUs that the input shows: of drawn people exactly, else as the estimator reads them; None if nobody knows"
-        return self.source.subject.aus if self.source.subject.aus is not None else read_aus(self.editor, self.source.subject.face)
+        return (
+            self.source.subject.aus
+            if self.source.subject.aus is not None
+            else read_aus(self.editor, self.source.subject.face)
+        )
     def put(self, source: Source) -> None:
         "Another face on the table; the edit stays"
         self.source = source
@@ -184,8 +231,10 @@ class _Acts(_Settled):
     def draw(self, number: int, start: int = 0) -> None:
         source, self.number, self.start = drawn_source(number, start, self.size), number, start
         self.put(source)
-    def another(self) -> None: self.draw(self.random.randrange(8000))
-    def another_start(self) -> None: self.draw(self.number, self.start % 63 + 1)
+    def another(self) -> None:
+        self.draw(self.random.randrange(8000))
+    def another_start(self) -> None:
+        self.draw(self.number, self.start % 63 + 1)
 
 # %% ../../nbs/9-editor/19e_editor.ipynb #8116be8a
 class _Doors(_Acts):
@@ -193,79 +242,128 @@ class _Doors(_Acts):
     def open(self, image: Any = None) -> None:
         "The door for pictures: anything that `open_image` reads, or None for the drawn person"
         self.draw(self.number) if image is None else self.admit(lambda where: any_source(image, where))
-    def take(self, name: str, data: bytes) -> None: self.safely(self.admit, lambda where: file_source(name, data, where))     # an upload
+    def take(self, name: str, data: bytes) -> None:
+        self.safely(self.admit, lambda where: file_source(name, data, where))     # an upload
     def admit(self, reader: Any, where: Any = "found") -> None:
         "A photograph comes in: `reader` makes a source of the face that `where` names"
         source, self.reader = reader(None if where == "found" else where), reader
-        with self.silently(): self.c.where.value = "found" if where == "found" else self.c.where.value
+        with self.silently():
+            self.c.where.value = "found" if where == "found" else self.c.where.value
         self.put(source)
     def elsewhere(self, where: Any) -> None:
         "Another face of the same photograph, or a box by hand"
-        if self.source.subject.person is not None or (where == "box" and not self.c.box.value.strip()): return self.follow()
-        if where == "box": where = {"box": tuple(float(part) for part in self.c.box.value.replace(",", " ").split())}
+        if self.source.subject.person is not None or (where == "box" and not self.c.box.value.strip()):
+            return self.follow()
+        if where == "box":
+            where = {"box": tuple(float(part) for part in self.c.box.value.replace(",", " ").split())}
         self.admit(self.reader, where)
-    def refuse(self, name: str, size: int) -> None: self.safely(self.too_big, name, size)
+    def refuse(self, name: str, size: int) -> None:
+        self.safely(self.too_big, name, size)
     def too_big(self, name: str, size: int) -> None:
-        raise ValueError(f"{name} has {size / 1e6:.1f} MB and the limit here is {MAX_BYTES / 1e6:.0f}: make it smaller first (it was not sent)")
+        raise ValueError(
+            f"{name} has {size / 1e6:.1f} MB and the limit here is {MAX_BYTES / 1e6:.0f}: make it smaller first (it was not sent)"
+        )
 
 # %% ../../nbs/9-editor/19e_editor.ipynb #2d874252
 class _Loans(_Doors):
     "Expressions of others"
     def another_donor(self) -> None:     # who shows something: one expression in ten is neutral
-        self.lend(next(s for s in iter(lambda: drawn(self.random.randrange(8000), self.random.randrange(1, 64), self.size), None) if s.aus.sum() > 1))
-    def take_donor(self, name: str, data: bytes) -> None: self.safely(lambda: self.lend(file_source(name, data).subject))
+        self.lend(
+            next(
+                s
+                for s in iter(lambda: drawn(self.random.randrange(8000), self.random.randrange(1, 64), self.size), None)
+                if s.aus.sum() > 1
+            )
+        )
+    def take_donor(self, name: str, data: bytes) -> None:
+        self.safely(lambda: self.lend(file_source(name, data).subject))
     def lend(self, subject: Subject) -> None:     # whose expression may be borrowed
         self.donor, self.donor_image.value = subject, to_png(subject.face)
     def borrow(self) -> None:
         "Give the face the donor's expression"
         target = self.donor.aus if self.donor.aus is not None else read_aus(self.editor, self.donor.face)
         if target is None:
-            raise ValueError("this editor has no estimator of action units, which reads a photograph: borrow from a drawn face, or give ExpressionEditor(..., estimator=...)")
+            raise ValueError(
+                "this editor has no estimator of action units, which reads a photograph: borrow from a drawn face, or give ExpressionEditor(..., estimator=...)"
+            )
         source = self.known()
         self.go(borrowed(self.edit, torch.zeros(N_AUS, 2) if source is None else source, target, self.editor.per_side))
 
 # %% ../../nbs/9-editor/19e_editor.ipynb #9a2dd845
 class _Files(_Loans):
     "What goes out"
-    def png(self) -> bytes: return edited_file(self.editor, self.source, self.edit)
-    def frames(self) -> Tensor: return enlarged(sweep(self.editor, self.source.subject.face, self.edit))
-    def comment(self) -> str: return provenance(self.edit.intensity * asked(self.edit), self.editor.card)["Comment"]
-    def gif(self) -> bytes: return gif_file(self.frames(), self.comment())
-    def mp4(self) -> bytes: return mp4_file(self.frames(), self.comment())
-    def command(self) -> str: return ("# with the weights of your editor: --weights FOLDER\n" if self.own else "") + as_command(self.edit, self.source.name, weights=self.weights, where=self.source.where)
+    def png(self) -> bytes:
+        return edited_file(self.editor, self.source, self.edit)
+    def frames(self) -> Tensor:
+        return enlarged(sweep(self.editor, self.source.subject.face, self.edit))
+    def comment(self) -> str:
+        return provenance(self.edit.intensity * asked(self.edit), self.editor.card)["Comment"]
+    def gif(self) -> bytes:
+        return gif_file(self.frames(), self.comment())
+    def mp4(self) -> bytes:
+        return mp4_file(self.frames(), self.comment())
+    def command(self) -> str:
+        return ("# with the weights of your editor: --weights FOLDER\n" if self.own else "") + as_command(
+            self.edit, self.source.name, weights=self.weights, where=self.source.where
+        )
     def python(self) -> str:
-        code = as_python(self.edit, self.source.name, weights=self.weights, before=self.source.before, where=self.source.where)
-        return code.replace("editor = ExpressionEditor.from_pretrained()\n", "# editor: the one you gave\n").replace("from expr_course.editing.expression_editor import ExpressionEditor\n", "") if self.own else code
+        code = as_python(
+            self.edit, self.source.name, weights=self.weights, before=self.source.before, where=self.source.where
+        )
+        return (
+            code.replace("editor = ExpressionEditor.from_pretrained()\n", "# editor: the one you gave\n").replace(
+                "from expr_course.editing.expression_editor import ExpressionEditor\n", ""
+            )
+            if self.own
+            else code
+        )
 
     def save(self, kind: str) -> None:
         "Hand a file over to the person at the browser: png, gif, mp4 or input"
         stem, kinds = Path(self.source.name).stem, {"png": "image/png", "gif": "image/gif", "mp4": "video/mp4"}
-        if kind == "input": self.stage.hand_over(Path(self.source.name).name, self.source.data, "application/octet-stream")
-        else: self.stage.hand_over(f"{stem}-edited.{kind}", getattr(self, kind)(), kinds[kind])
+        if kind == "input":
+            self.stage.hand_over(Path(self.source.name).name, self.source.data, "application/octet-stream")
+        else:
+            self.stage.hand_over(f"{stem}-edited.{kind}", getattr(self, kind)(), kinds[kind])
 
 # %% ../../nbs/9-editor/19e_editor.ipynb #bd6e87e2
 class Editor(_Files):
-    """The editor: AUs with sliders, linked or apart, emotions, intensity, undo; before and after, difference, labels, truth, asked and obtained; files and code.
+    """The editor: AUs with sliders, linked or apart, emotions, intensity, undo; before and after, difference, labels,
+    truth, asked and obtained; files and code.
 
-    image: anything that `open_image` reads; None: drawn person `number`. editor: an ExpressionEditor or a folder of weights; None: the bundled one. size: pixels of
-    drawn people, 32 to 256. `edit` is what is asked, `after` the result 3×S×S, `png()`, `gif()`, `mp4()` the files, `python()` and `command()` the code. Every callback is a
-    plain method. ImportError without ipywidgets; ValueError and others for a picture that cannot be opened."""
+    image: anything that `open_image` reads; None: drawn person `number`. editor: an ExpressionEditor or a folder of
+    weights; None: the bundled one. size: pixels of drawn people, 32 to 256. `edit` is what is asked, `after` the result
+    3×S×S, `png()`, `gif()`, `mp4()` the files, `python()` and `command()` the code. Every callback is a plain method.
+    ImportError without ipywidgets; ValueError and others for a picture that cannot be opened."""
     def show_code(self, on: bool) -> None:
         "Python and command line, with a button that copies each"
-        if on and not self.snippets: self.snippets_box.children = self.snippets = [make_snippet(self.w) for _ in range(2)]
+        if on and not self.snippets:
+            self.snippets_box.children = self.snippets = [make_snippet(self.w) for _ in range(2)]
         self.snippets_box.layout.display = "" if on else "none"
         self.follow()
 
     def connect(self) -> None:
         "Which widget calls which method"
         c, on_click = self.c, lambda button, action, *args: button.on_click(lambda _: self.safely(action, *args))
-        for button, action in ((c.reset, self.reset), (c.other, self.another), (c.start, self.another_start), (c.donor, self.another_donor), (c.borrow, self.borrow)): on_click(button, action)
-        for which in ("undo", "redo"): on_click(getattr(c, which), self.step, which)
-        for name, button in c.emotions.items(): on_click(button, self.feel, name)
-        for kind, button in c.save.items(): on_click(button, self.save, kind)
+        for button, action in (
+            (c.reset, self.reset),
+            (c.other, self.another),
+            (c.start, self.another_start),
+            (c.donor, self.another_donor),
+            (c.borrow, self.borrow),
+        ):
+            on_click(button, action)
+        for which in ("undo", "redo"):
+            on_click(getattr(c, which), self.step, which)
+        for name, button in c.emotions.items():
+            on_click(button, self.feel, name)
+        for kind, button in c.save.items():
+            on_click(button, self.save, kind)
         self.hears(c.intensity, self.intensify, 0.004)
         self.hears(c.box, lambda text: self.elsewhere(c.where.value))
         self.hears(c.mode, lambda mode: setattr(self.stage, "mode", mode))
-        for widget, action in ((c.number, self.draw), (c.where, self.elsewhere), (c.code, self.show_code)): self.hears(widget, action)
-        for button in c.views.values(): self.hears(button, lambda on: self.look_again())
+        for widget, action in ((c.number, self.draw), (c.where, self.elsewhere), (c.code, self.show_code)):
+            self.hears(widget, action)
+        for button in c.views.values():
+            self.hears(button, lambda on: self.look_again())
         self.hears(c.opacity, lambda opacity: self.show_labels())

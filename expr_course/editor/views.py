@@ -7,7 +7,8 @@ __all__ = ['GIVEN', 'wipe', 'Source', 'drawn_source', 'photo_source', 'file_sour
            'judged', 'read_aus', 'Reading', 'compared', 'bars', 'sweep', 'enlarged', 'gif_file', 'mp4_file']
 
 # %% ../../nbs/9-editor/19b_editor_views.ipynb #3bb066f6
-import io, os
+import io
+import os
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, NamedTuple
@@ -28,17 +29,23 @@ from ..editing.sliders import MAX_BYTES, MAX_SIDE, MAX_UPLOAD_PIXELS, Subject, V
 
 # %% ../../nbs/9-editor/19b_editor_views.ipynb #c4d7b6f5
 def wipe(before: Tensor, after: Tensor, at: float = 0.5, width: int = 1) -> Tensor:
-    "`before` left of a white line and `after` right of it, each 3×H×W; at: where the line stands, 0 (all after) to 1 (all before). ValueError for sizes that differ"
-    if before.shape != after.shape: raise ValueError(f"cannot wipe from {tuple(before.shape)} to {tuple(after.shape)}: give two pictures of one size")
+    """`before` left of a white line and `after` right of it, each 3×H×W; at: where the line stands, 0 (all after) to 1
+    (all before). ValueError for sizes that differ"""
+    if before.shape != after.shape:
+        raise ValueError(
+            f"cannot wipe from {tuple(before.shape)} to {tuple(after.shape)}: give two pictures of one size"
+        )
     column = round(min(max(at, 0), 1) * before.shape[-1])
     out = torch.cat([before[..., :column], after[..., column:]], -1)
-    if 0 < column < before.shape[-1]: out[..., max(column - width, 0):column + width] = 1
+    if 0 < column < before.shape[-1]:
+        out[..., max(column - width, 0):column + width] = 1
     return out
 
 # %% ../../nbs/9-editor/19b_editor_views.ipynb #3baee344
 class Source(NamedTuple):
-    """A picture on the table: the subject that is edited live; the whole file, as bytes; its name; Python lines that make this file, if it is drawn;
-    the faces in it that are edited (none: its centred square), and in which words (see `WHOLE`)."""
+    """A picture on the table: the subject that is edited live; the whole file, as bytes; its name; Python lines that
+    make this file, if it is drawn; the faces in it that are edited (none: its centred square), and in which words (see
+    `WHOLE`)."""
     subject: Subject
     data: bytes
     name: str
@@ -46,18 +53,27 @@ class Source(NamedTuple):
     faces: tuple = ()
     where: dict = WHOLE
 
-def _exact(subject: Subject) -> Subject: return subject._replace(face=open_image(to_pil(subject.face)).rgb)     # rounded to 8 bits
+def _exact(subject: Subject) -> Subject:
+    return subject._replace(face=open_image(to_pil(subject.face)).rgb)     # rounded to 8 bits
 
 def drawn_source(number: int = 0, expression: int = 0, size: int = 128) -> Source:
-    "Drawn person `number` of lesson 11d, with expression 0 (neutral) to 63, as a picture of size×size that could as well be a file"
-    subject, name = _exact(drawn(number, expression, size)), f"person-{number}{f'-{expression}' if expression else ''}.png"
-    return Source(subject, to_png(subject.face), name, DRAW.format(number=number, expression=expression, size=size, name=name))
+    """Drawn person `number` of lesson 11d, with expression 0 (neutral) to 63, as a picture of size×size that could as
+    well be a file"""
+    subject, name = (
+        _exact(drawn(number, expression, size)),
+        f"person-{number}{f'-{expression}' if expression else ''}.png",
+    )
+    return Source(
+        subject, to_png(subject.face), name, DRAW.format(number=number, expression=expression, size=size, name=name)
+    )
 
 # %% ../../nbs/9-editor/19b_editor_views.ipynb #0efddb30
 def photo_source(picture: Picture, data: bytes, name: str, before: str = "", where: dict | None = None) -> Source:
-    "An opened picture with the face that lesson 18 finds, or the one that `where` names; no face found: the centred square, and the text says so. ValueError for a face or a box that is not there"
+    """An opened picture with the face that lesson 18 finds, or the one that `where` names; no face found: the centred
+    square, and the text says so. ValueError for a face or a box that is not there"""
     text = ", ".join((Path(name).name, *picture.notes))
-    try: faces, remark = decide(picture, **(where or {}))
+    try:
+        faces, remark = decide(picture, **(where or {}))
     except (ValueError, ImportError) as error:
         if where: raise ValueError(f"{Path(name).name}: {error}") from None
         faces, remark = [], str(error).split(":")[0]
@@ -70,20 +86,30 @@ def photo_source(picture: Picture, data: bytes, name: str, before: str = "", whe
     return Source(_exact(view), data, name, before, tuple(faces), where or {"face": 0})
 
 def file_source(name: str, data: bytes, where: dict | None = None) -> Source:
-    "A picture that was uploaded: at most 8 MB and 24 million pixels (lesson 11d). ValueError with the remedy for what cannot be used"
-    if len(data) > MAX_BYTES: raise ValueError(f"{name} has {len(data) / 1e6:.1f} MB and the limit here is {MAX_BYTES / 1e6:.0f}: make it smaller first")
-    try: picture = open_image(data, max_pixels=MAX_UPLOAD_PIXELS)
-    except ValueError as error: raise ValueError(f"{name}: {error}") from None
-    except Exception as error: raise ValueError(f"{name} is damaged ({error}): fetch or export it again") from error     # whatever a stranger's bytes do to a decoder
+    """A picture that was uploaded: at most 8 MB and 24 million pixels (lesson 11d). ValueError with the remedy for what
+    cannot be used"""
+    if len(data) > MAX_BYTES:
+        raise ValueError(
+            f"{name} has {len(data) / 1e6:.1f} MB and the limit here is {MAX_BYTES / 1e6:.0f}: make it smaller first"
+        )
+    try:
+        picture = open_image(data, max_pixels=MAX_UPLOAD_PIXELS)
+    except ValueError as error:
+        raise ValueError(f"{name}: {error}") from None
+    except Exception as error:
+        # whatever a stranger's bytes do to a decoder
+        raise ValueError(f"{name} is damaged ({error}): fetch or export it again") from error
     return photo_source(picture, data, name, where=where)
 
 # %% ../../nbs/9-editor/19b_editor_views.ipynb #00d2ab1d
 GIVEN = "from expr_course.plots import to_pil\nfrom expr_course.data.images import open_image\n\nto_pil(open_image(image).rgb).save('picture.png')     # image: what you gave"
 
 def any_source(image: Any, where: dict | None = None) -> Source:
-    "A path, bytes, PIL image, array or tensor (see `open_image`): files keep their bytes, pixels become a PNG of 8 bits"
+    """A path, bytes, PIL image, array or tensor (see `open_image`): files keep their bytes, pixels become a PNG of 8
+    bits"""
     picture = open_image(image)
-    if isinstance(image, (str, os.PathLike)): return photo_source(picture, Path(image).read_bytes(), str(image), where=where)
+    if isinstance(image, (str, os.PathLike)):
+        return photo_source(picture, Path(image).read_bytes(), str(image), where=where)
     data = bytes(image) if isinstance(image, (bytes, bytearray, memoryview)) else to_png(picture.rgb)
     return photo_source(open_image(data), data, "picture.png", GIVEN, where)
 
@@ -94,34 +120,43 @@ def png_file(image: Image.Image, text: dict[str, str]) -> bytes:
     return buffer.getvalue()
 
 def edited_file(editor: ExpressionEditor, source: Source, edit: Edit) -> bytes:
-    "The source's whole file, edited, at its own size, with its provenance: the same bytes as `expr-edit` writes; nothing touches the disk"
+    """The source's whole file, edited, at its own size, with its provenance: the same bytes as `expr-edit` writes;
+    nothing touches the disk"""
     picture, wish = open_image(source.data), asked(edit)
-    if source.faces: done = edit_faces_of(editor, picture.rgb, list(source.faces), wish, None, edit.intensity)
-    else: done = edit_square(editor, picture, wish, None, edit.intensity)
+    if source.faces:
+        done = edit_faces_of(editor, picture.rgb, list(source.faces), wish, None, edit.intensity)
+    else:
+        done = edit_square(editor, picture, wish, None, edit.intensity)
     return png_file(picture.restore(done.rgb), provenance(done.asked[0], editor.card))
 
 # %% ../../nbs/9-editor/19b_editor_views.ipynb #e9a77df4
 def judged(source: Source, edit: Edit, after: Tensor) -> Views:
-    "What lesson 11d's `look` says of an edit that was made already, 3×S×S: the difference; of drawn people the true answer (Eq. C6) and the remarks"
+    """What lesson 11d's `look` says of an edit that was made already, 3×S×S: the difference; of drawn people the true
+    answer (Eq. C6) and the remarks"""
     known = SimpleNamespace(edit=lambda *_, **__: after)
     return look(known, source.subject, asked(edit), edit.intensity)
 
 # %% ../../nbs/9-editor/19b_editor_views.ipynb #584cbcf0
 @torch.no_grad()
 def read_aus(editor: ExpressionEditor, face: Tensor) -> Tensor | None:
-    "The AUs 17×2 in [0, 1] that the editor's estimator reads from a framed face 3×S×S; None where the editor has no estimator"
+    """The AUs 17×2 in [0, 1] that the editor's estimator reads from a framed face 3×S×S; None where the editor has no
+    estimator"""
     if editor.estimator is None: return None
     small = shrink(face[None], getattr(editor.estimator, "size", editor.size)).to(editor.device)
     return as_sides(editor.estimator(small))[0].float().cpu().clamp(0, 1)
 
 class Reading(NamedTuple):
-    "Changes of AUs, 17 numbers each (mean of the sides): asked for; obtained, as the estimator reads it; and read from the true answer (None: unknown)"
+    """Changes of AUs, 17 numbers each (mean of the sides): asked for; obtained, as the estimator reads it; and read
+    from the true answer (None: unknown)"""
     asked: Tensor
     obtained: Tensor | None = None
     truth: Tensor | None = None
 
-def compared(editor: ExpressionEditor, source: Source, edit: Edit, after: Tensor, truth: Tensor | None = None) -> Reading:
-    "Asked against obtained; of drawn people also what the same estimator reads from the true answer: where that misses, the judge errs and not the editor"
+def compared(
+    editor: ExpressionEditor, source: Source, edit: Edit, after: Tensor, truth: Tensor | None = None
+) -> Reading:
+    """Asked against obtained; of drawn people also what the same estimator reads from the true answer: where that
+    misses, the judge errs and not the editor"""
     start, change = read_aus(editor, source.subject.face), lambda face: merge_sides(read_aus(editor, face) - start)
     want = merge_sides(edit.intensity * asked(edit))
     return Reading(want) if start is None else Reading(want, change(after), None if truth is None else change(truth))
@@ -133,28 +168,50 @@ def _bar(value: float, y: float, height: float, style: str) -> str:
 
 def _row(y: int, name: str, reading: Reading, k: int) -> str:
     text = f"<text x='0' y='{y + 12}' fill='currentColor' font-size='11'>{name}</text>"
-    bars = _bar(float(reading.asked[k].clamp(-1.25, 1.25)), y + 2, 5, "fill='none' stroke='currentColor' stroke-width='1'")
-    if reading.obtained is not None: bars += _bar(float(reading.obtained[k]), y + 9, 5, "fill='#e0812b'")
-    if reading.truth is not None: bars += f"<rect x='{109 + 75 * float(reading.truth[k]):.1f}' y='{y + 7}' width='2.5' height='9' fill='#2f9e5f'/>"
+    bars = _bar(
+        float(reading.asked[k].clamp(-1.25, 1.25)), y + 2, 5, "fill='none' stroke='currentColor' stroke-width='1'"
+    )
+    if reading.obtained is not None:
+        bars += _bar(float(reading.obtained[k]), y + 9, 5, "fill='#e0812b'")
+    if reading.truth is not None:
+        bars += (
+            f"<rect x='{109 + 75 * float(reading.truth[k]):.1f}' y='{y + 7}' width='2.5' height='9' fill='#2f9e5f'/>"
+        )
     return text + bars
 
 def bars(reading: Reading, least: float = 0.08) -> str:
-    "HTML: a row for each AU that was asked for or moved by at least `least`; outlined: asked, orange: obtained, green tick: read from the true answer"
+    """HTML: a row for each AU that was asked for or moved by at least `least`; outlined: asked, orange: obtained, green
+    tick: read from the true answer"""
     numbers = torch.stack([part for part in reading if part is not None]).abs().amax(0)
     rows = [k for k in range(len(AUS)) if numbers[k] >= least]
     if not rows: return "<div class='expr-bars'>nothing is asked for</div>"
-    words = "outlined: asked" + ("" if reading.obtained is None else " · <span style='color:#e0812b'>■</span> obtained, as the estimator reads it")
-    words += "" if reading.truth is None else " · <span style='color:#2f9e5f'>❙</span> what it reads from the true answer"
-    svg = "".join(_row(18 * n, AUS[k], reading, k) for n, k in enumerate(rows)) + f"<line x1='110' y1='0' x2='110' y2='{18 * len(rows)}' stroke='currentColor' stroke-width='0.5'/>"
+    words = "outlined: asked" + (
+        ""
+        if reading.obtained is None
+        else " · <span style='color:#e0812b'>■</span> obtained, as the estimator reads it"
+    )
+    words += (
+        "" if reading.truth is None else " · <span style='color:#2f9e5f'>❙</span> what it reads from the true answer"
+    )
+    svg = (
+        "".join(_row(18 * n, AUS[k], reading, k) for n, k in enumerate(rows))
+        + f"<line x1='110' y1='0' x2='110' y2='{18 * len(rows)}' stroke='currentColor' stroke-width='0.5'/>"
+    )
     return f"<div class='expr-bars'><svg width='210' height='{18 * len(rows)}' role='img' aria-label='asked and obtained'>{svg}</svg><div>{words}</div></div>"
 
 # %% ../../nbs/9-editor/19b_editor_views.ipynb #59f98cf6
 @torch.no_grad()
 def sweep(editor: ExpressionEditor, face: Tensor, edit: Edit, frames: int = 13) -> Tensor:
-    "There and back, 2·frames−2 pictures N×3×S×S of a face 3×S×S: the intensity rises softly from 0 to the edit's own and falls again; a loop"
+    """There and back, 2·frames−2 pictures N×3×S×S of a face 3×S×S: the intensity rises softly from 0 to the edit's own
+    and falls again; a loop"""
     rise = 0.5 - 0.5 * torch.cos(torch.linspace(0, torch.pi, frames))
     wish = editor.wish(face, asked(edit), intensity=edit.intensity)
-    there = torch.cat([editor.edit_batch(face[None].expand(len(part), -1, -1, -1), None, part[:, None, None] * wish) for part in rise.split(4)])
+    there = torch.cat(
+        [
+            editor.edit_batch(face[None].expand(len(part), -1, -1, -1), None, part[:, None, None] * wish)
+            for part in rise.split(4)
+        ]
+    )
     return torch.cat([there, there[1:-1].flip(0)])
 
 def enlarged(frames: Tensor, least: int = 256) -> Tensor:
@@ -165,18 +222,33 @@ def enlarged(frames: Tensor, least: int = 256) -> Tensor:
 def gif_file(frames: Tensor, comment: str, fps: int = 16) -> bytes:
     "Pictures N×3×H×W as an endless GIF, in memory, with a comment"
     pictures, buffer = [Image.fromarray(pixels) for pixels in to_uint8(frames)], io.BytesIO()
-    pictures[0].save(buffer, "GIF", save_all=True, append_images=pictures[1:], duration=round(1000 / fps), loop=0, comment=comment.encode())
+    pictures[0].save(
+        buffer,
+        "GIF",
+        save_all=True,
+        append_images=pictures[1:],
+        duration=round(1000 / fps),
+        loop=0,
+        comment=comment.encode(),
+    )
     return buffer.getvalue()
 
 def mp4_file(frames: Tensor, comment: str, fps: int = 16, loops: int = 2) -> bytes:
-    "Pictures N×3×H×W, shown `loops` times, as an MP4 film (H.264 where PyAV has it), in memory; an odd last row or column is cut, as the format wants"
+    """Pictures N×3×H×W, shown `loops` times, as an MP4 film (H.264 where PyAV has it), in memory; an odd last row or
+    column is cut, as the format wants"""
     import av
     pixels, buffer = to_uint8(frames[..., :frames.shape[-2] // 2 * 2, :frames.shape[-1] // 2 * 2]), io.BytesIO()
     with av.open(buffer, "w", format="mp4") as film:
         film.metadata["comment"] = comment
         stream = film.add_stream("libx264" if "libx264" in av.codecs_available else "mpeg4", rate=fps)
-        stream.width, stream.height, stream.pix_fmt, stream.bit_rate = pixels.shape[2], pixels.shape[1], "yuv420p", 2_000_000
+        stream.width, stream.height, stream.pix_fmt, stream.bit_rate = (
+            pixels.shape[2],
+            pixels.shape[1],
+            "yuv420p",
+            2_000_000,
+        )
         for _ in range(loops):
-            for picture in pixels: film.mux(stream.encode(av.VideoFrame.from_ndarray(picture, format="rgb24")))
+            for picture in pixels:
+                film.mux(stream.encode(av.VideoFrame.from_ndarray(picture, format="rgb24")))
         film.mux(stream.encode())
     return buffer.getvalue()

@@ -15,10 +15,10 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from ..action_units import AUS, as_sides, au_index, check_aus
-from .frame import FRAME, frame_of, from_image, landmarks
+from .frame import frame_of, from_image, landmarks
 from .geometry import params
-from .identity import NAMES, RANGES, Identity, groups, mirror, repeat, replace, sample_identities
-from .layers import LABELS, LAYER_BOXES, paint_layers
+from .identity import Identity, mirror, repeat, replace, sample_identities
+from .layers import LAYER_BOXES, paint_layers
 from .painter import rgb
 from .scene import Box, make_scene
 
@@ -33,7 +33,8 @@ class FaceSample:
     """What `render` returns for N people.
 
     image: N×3×size×size in [-1, 1]; labels: N×size×size long, 19 classes in CelebAMask-HQ's official order (`LABELS`);
-    landmarks: N×68×2 pixels (x, y), iBUG order, pixel centres at whole numbers; aus: N×17×2 in [0, 1]; identity: the people."""
+    landmarks: N×68×2 pixels (x, y), iBUG order, pixel centres at whole numbers; aus: N×17×2 in [0, 1]; identity: the
+    people."""
     image: Tensor
     labels: Tensor
     landmarks: Tensor
@@ -42,8 +43,8 @@ class FaceSample:
 
 # %% ../../nbs/1-faces/02n_drawing.ipynb #07534d39
 def develop(image: Tensor, p: SimpleNamespace) -> Tensor:
-    """What a camera makes of the light N×3×H×W (from 0 up): white balance, darker corners, a lens not quite sharp, contrast, and a soft end to the
-    highlights; in [0, 1]. No pixel depends on more than its eight neighbours."""
+    """What a camera makes of the light N×3×H×W (from 0 up): white balance, darker corners, a lens not quite sharp,
+    contrast, and a soft end to the highlights; in [0, 1]. No pixel depends on more than its eight neighbours."""
     line = (torch.arange(image.shape[-1], device=image.device) + 0.5) * 2 / image.shape[-1] - 1
     corners = 1 - 0.14 * p.vignette.clamp(min=0) * (line ** 2 + line[:, None] ** 2)
     image = image * corners[:, None] * (1 + 0.06 * p.light_warm[:, None] * rgb(1, 0.1, -1, image))
@@ -55,7 +56,8 @@ def develop(image: Tensor, p: SimpleNamespace) -> Tensor:
 
 # %% ../../nbs/1-faces/02n_drawing.ipynb #71bd76f8
 def draw(people: Identity, aus: Tensor, size: int) -> tuple[Tensor, Tensor]:
-    "Pictures N×3×size×size in [-1, 1] and labels N×size×size of people with AUs N×17×2; no checks, no landmarks: use `render`"
+    """Pictures N×3×size×size in [-1, 1] and labels N×size×size of people with AUs N×17×2; no checks, no landmarks: use
+    `render`"""
     s = make_scene(people, aus, size, LAYER_BOXES)
     canvas = paint_layers(s)
     return develop(canvas.image, s.p) * 2 - 1, canvas.labels.long()
@@ -66,21 +68,28 @@ PIXELS = 2 ** 17     # drawn at once on a CPU, so that maps fit its cache; on a 
 def _checked(identities: Identity, aus: Tensor, size: int) -> Tensor:
     "The AUs as N×17×2 on the people's device, or an error that says what is wrong"
     if not isinstance(identities, Identity):
-        raise TypeError(f"render draws people (an Identity, from sample_identities) and got a {type(identities).__name__}")
+        raise TypeError(
+            f"render draws people (an Identity, from sample_identities) and got a {type(identities).__name__}"
+        )
     if isinstance(size, bool) or not 32 <= size <= 256 or size != int(size):
-        raise ValueError(f"render draws 32 to 256 pixels a side and was asked for {size}: draw at 256 and enlarge, or at 32 and shrink")
+        raise ValueError(
+            f"render draws 32 to 256 pixels a side and was asked for {size}: draw at 256 and enlarge, or at 32 and shrink"
+        )
     aus = check_aus(aus)
     if aus.ndim != 3 or len(aus) != len(identities) or not len(aus):
-        raise ValueError(f"{len(identities)} people but AUs of shape {'×'.join(map(str, aus.shape))}: give N×17×2 or N×17, "
-                         "one row a person (aus[None] for one)")
+        raise ValueError(
+            f"{len(identities)} people but AUs of shape {'×'.join(map(str, aus.shape))}: give N×17×2 or N×17, "
+            "one row a person (aus[None] for one)"
+        )
     return as_sides(aus).to(identities.values)
 
 # %% ../../nbs/1-faces/02n_drawing.ipynb #ad0022c0
 def render(identities: Identity, aus: Tensor, size: int = 128) -> FaceSample:
     """Draw people with their expressions: batched, deterministic, differentiable in the action units.
 
-    identities: N people (their device is where the work is done). aus: N×17×2 (left, right of the person) or N×17 (both sides
-    alike), in [0, 1]. size: 32 to 256 pixels a side. Raises `ValueError` or `TypeError` for anything else, naming it."""
+    identities: N people (their device is where the work is done). aus: N×17×2 (left, right of the person) or N×17 (both
+    sides alike), in [0, 1]. size: 32 to 256 pixels a side. Raises `ValueError` or `TypeError` for anything else, naming
+    it."""
     aus = _checked(identities, aus, size)
     step = max(1, PIXELS // int(size) ** 2) if aus.device.type == "cpu" else len(aus)
     images, labels = zip(*(draw(identities[k:k + step], aus[k:k + step], int(size)) for k in range(0, len(aus), step)))
@@ -95,17 +104,33 @@ def _reach(top: str, above: float, bottom: str, below: float, half: float) -> Bo
 _MOUTH = _reach("mouth_y", 0.30, "mouth_y", 0.42, 0.56)
 _EYE = _reach("eye_y", 0.25, "eye_y", 0.20, 0.52)
 _BROW = _reach("eye_y", 0.64, "eye_y", 0.08, 0.64)
-REACH = dict(AU01=_BROW, AU02=_BROW, AU04=_BROW, AU05=_EYE, AU06=_reach("eye_y", 0.25, "mouth_y", 0.02, 0.68), AU07=_EYE,
-             AU09=_reach("eye_y", 0.22, "mouth_y", 0.02, 0.38), AU10=_reach("eye_y", 0.22, "mouth_y", 0.42, 0.42),
-             AU12=_reach("eye_y", -0.04, "mouth_y", 0.42, 0.64), AU14=_MOUTH, AU15=_MOUTH,
-             AU17=_reach("mouth_y", 0.30, "chin_y", 0.18, 0.56), AU20=_MOUTH, AU23=_MOUTH, AU25=_MOUTH,
-             AU26=_reach("mouth_y", 0.30, "chin_y", 9, 9), AU45=_EYE)
+REACH = dict(
+    AU01=_BROW,
+    AU02=_BROW,
+    AU04=_BROW,
+    AU05=_EYE,
+    AU06=_reach("eye_y", 0.25, "mouth_y", 0.02, 0.68),
+    AU07=_EYE,
+    AU09=_reach("eye_y", 0.22, "mouth_y", 0.02, 0.38),
+    AU10=_reach("eye_y", 0.22, "mouth_y", 0.42, 0.42),
+    AU12=_reach("eye_y", -0.04, "mouth_y", 0.42, 0.64),
+    AU14=_MOUTH,
+    AU15=_MOUTH,
+    AU17=_reach("mouth_y", 0.30, "chin_y", 0.18, 0.56),
+    AU20=_MOUTH,
+    AU23=_MOUTH,
+    AU25=_MOUTH,
+    AU26=_reach("mouth_y", 0.30, "chin_y", 9, 9),
+    AU45=_EYE,
+)
 
 # %% ../../nbs/1-faces/02n_drawing.ipynb #6d317d8d
 def reach(identities: Identity, name: str, size: int = 128, margin: int = 2) -> Tensor:
-    """Where an action unit may change anything at all: bool N×size×size, the box of `REACH` and `margin` pixels around it.
+    """Where an action unit may change anything at all: bool N×size×size, the box of `REACH` and `margin` pixels around
+    it.
 
-    name: an AU, as "AU12". Outside, pictures and labels with and without it are the same. Raises `ValueError` for an unknown AU."""
+    name: an AU, as "AU12". Outside, pictures and labels with and without it are the same. Raises `ValueError` for an
+    unknown AU."""
     p = params(identities)
     u, v = from_image(p, frame_of(p), size)
     top, bottom, half = REACH[AUS[au_index(name)]].limits(p)

@@ -7,7 +7,8 @@ __all__ = ['CHOICES', 'TITLES', 'COLUMNS', 'State', 'moved', 'at_rest', 'Views',
            'picture_boxes', 'WidgetTool', 'FaceExplorer']
 
 # %% ../../nbs/1-faces/02p_explorer.ipynb #77c7d7d3
-import random, time
+import random
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import lru_cache, partial
@@ -23,13 +24,15 @@ from ..plots import color_labels, difference, show_images, to_png
 
 # %% ../../nbs/1-faces/02p_explorer.ipynb #478a4bec
 class State(NamedTuple):
-    "All that the explorer knows: which drawn person (a seed, from 0 on), and their AUs 17×2 in [0, 1] (left, right of the person)"
+    """All that the explorer knows: which drawn person (a seed, from 0 on), and their AUs 17×2 in [0, 1] (left, right of
+    the person)"""
     number: int = 0
     aus: Tensor = torch.zeros(N_AUS, 2)
 
 CHOICES = {"both sides": (0, 1), "person's left": (0,), "person's right": (1,)}
 def moved(state: State, name: str, value: float, side: str = "both sides") -> State:
-    "The state after one slider was moved to a value in [0, 1], with the switch at `side` (a key of CHOICES). ValueError for an unknown AU or value"
+    """The state after one slider was moved to a value in [0, 1], with the switch at `side` (a key of CHOICES).
+    ValueError for an unknown AU or value"""
     aus = state.aus.clone()
     aus[au_index(name), list(CHOICES[side])] = value
     return state._replace(aus=check_aus(aus, name=name))
@@ -39,10 +42,12 @@ def moved(state: State, name: str, value: float, side: str = "both sides") -> St
 def at_rest(number: int, size: int = 128) -> tuple[Identity, Tensor]:
     "Drawn person `number` and their neutral face 3×size×size; the last few are kept. ValueError for a number below 0"
     person = sample_identities(1, number)
-    with torch.no_grad(): return person, render(person, torch.zeros(1, N_AUS, 2), size).image[0]
+    with torch.no_grad():
+        return person, render(person, torch.zeros(1, N_AUS, 2), size).image[0]
 
 class Views(NamedTuple):
-    "What there is to see: face, coloured labels, difference to neutral (each 3×S×S in [-1, 1]), and how many milliseconds it took"
+    """What there is to see: face, coloured labels, difference to neutral (each 3×S×S in [-1, 1]), and how many
+    milliseconds it took"""
     face: Tensor
     labels: Tensor
     change: Tensor
@@ -52,8 +57,14 @@ def look(state: State, size: int = 128) -> Views:
     "Draw a state at size×size pixels. ValueError for a person, AUs or a size that cannot be drawn"
     person, rest = at_rest(state.number, size)
     start = time.perf_counter()
-    with torch.no_grad(): drawn = render(person, state.aus[None], size)
-    return Views(drawn.image[0], color_labels(drawn.labels)[0], difference(rest, drawn.image)[0], 1000 * (time.perf_counter() - start))
+    with torch.no_grad():
+        drawn = render(person, state.aus[None], size)
+    return Views(
+        drawn.image[0],
+        color_labels(drawn.labels)[0],
+        difference(rest, drawn.image)[0],
+        1000 * (time.perf_counter() - start),
+    )
 TITLES = {"face": "face", "labels": "labels", "change": "difference to neutral"}
 def show_views(views: Views, height: float = 2.0) -> Any:
     "The pictures of `look` side by side, as a static figure"
@@ -62,35 +73,61 @@ def show_views(views: Views, height: float = 2.0) -> Any:
 # %% ../../nbs/1-faces/02p_explorer.ipynb #8d7ba3be
 def lab() -> Any:
     "The module ipywidgets, or an ImportError that says how to get it"
-    try: import ipywidgets
-    except ImportError as error: raise ImportError("the widgets need ipywidgets: install the notebook extra, pip install 'expr_course[lab]'") from error
+    try:
+        import ipywidgets
+    except ImportError as error:
+        raise ImportError(
+            "the widgets need ipywidgets: install the notebook extra, pip install 'expr_course[lab]'"
+        ) from error
     return ipywidgets
 
 COLUMNS = (("brow", "eye"), ("cheek", "nose", "jaw"), ("mouth",))     # regions, by column
 def au_sliders(w: Any) -> tuple[dict[str, Any], Any]:
-    "A slider for each AU, its description as a tooltip; and a box with them all, in columns by region, that wraps on narrow pages"
-    sliders = {name: w.FloatSlider(min=0, max=1, step=0.05, description=f"{name} {info.title}", tooltip=info.description,
-                                   style={"description_width": "176px"}, layout={"width": "98%"}) for name, info in AU_INFO.items()}
-    column = lambda regions: [item for region in regions for item in (w.HTML(f"<b>{region}</b>"), *(sliders[name] for name in REGIONS[region]))]
+    """A slider for each AU, its description as a tooltip; and a box with them all, in columns by region, that wraps on
+    narrow pages"""
+    sliders = {
+        name: w.FloatSlider(
+            min=0,
+            max=1,
+            step=0.05,
+            description=f"{name} {info.title}",
+            tooltip=info.description,
+            style={"description_width": "176px"},
+            layout={"width": "98%"},
+        )
+        for name, info in AU_INFO.items()
+    }
+    def column(regions):
+        return [
+            item
+            for region in regions
+            for item in (w.HTML(f"<b>{region}</b>"), *(sliders[name] for name in REGIONS[region]))
+        ]
     boxes = [w.VBox(column(regions), layout={"flex": "1 1 320px", "min_width": "320px"}) for regions in COLUMNS]
     return sliders, w.HBox(boxes, layout={"flex_flow": "row wrap", "width": "100%"})
 
 def picture_boxes(w: Any) -> tuple[dict[str, Any], Any]:
     "An Image widget for each view, 220×220 pixels on the page whatever it shows; and the row of all, with titles"
     images = {name: w.Image(format="png", layout={"width": "220px", "height": "220px"}) for name in TITLES}
-    title = lambda name: w.HTML(f"<div style='text-align: center'>{TITLES[name]}</div>")
-    return images, w.HBox([w.VBox([title(name), images[name]], layout={"width": "232px"}) for name in TITLES], layout={"flex_flow": "row wrap"})
+    def title(name):
+        return w.HTML(f"<div style='text-align: center'>{TITLES[name]}</div>")
+    return images, w.HBox(
+        [w.VBox([title(name), images[name]], layout={"width": "232px"}) for name in TITLES],
+        layout={"flex_flow": "row wrap"},
+    )
 
 # %% ../../nbs/1-faces/02p_explorer.ipynb #w1dgett0
 class WidgetTool:
     """What every tool of widgets needs: one door for callbacks, one at a time, and a way to set widgets silently.
 
-    A subclass makes `widget`, which is shown, and `error`, an HTML widget. FORESEEN: errors that end as a sentence; others are raised as well."""
+    A subclass makes `widget`, which is shown, and `error`, an HTML widget. FORESEEN: errors that end as a sentence;
+    others are raised as well."""
     FORESEEN: tuple[type[Exception], ...] = (ValueError, TypeError)
     quiet, turn = False, RLock()     # one lock for all tools of a kernel
 
     def hears(self, widget: Any, action: Callable[[Any], Any], least: float = 0.0) -> None:
-        "From now on call action(value) when somebody sets a widget: the value that it has when the turn comes. least: a number that changes by no more is an echo"
+        """From now on call action(value) when somebody sets a widget: the value that it has when the turn comes. least:
+        a number that changes by no more is an echo"""
         def heard(change: Any) -> None:
             if least and abs(change["new"] - change["old"]) <= least: return
             self.safely(lambda: action(widget.value))
@@ -101,8 +138,10 @@ class WidgetTool:
         "Inside, widgets may be set and no method is called"
         with self.turn:
             self.quiet = True
-            try: yield
-            finally: self.quiet = False
+            try:
+                yield
+            finally:
+                self.quiet = False
 
     def safely(self, action: Any, *args: Any) -> None:
         "Call a method when no other is at work. An error becomes a red sentence, which stays until something works"
@@ -116,23 +155,35 @@ class WidgetTool:
                 self.recover()
                 if not isinstance(error, self.FORESEEN): raise
 
-    def recover(self) -> None: "What else to do after an error: nothing, unless a subclass says so"
-    def _repr_mimebundle_(self, **kwargs: Any) -> Any: return self.widget._repr_mimebundle_(**kwargs)
+    def recover(self) -> None:
+        "What else to do after an error: nothing, unless a subclass says so"
+    def _repr_mimebundle_(self, **kwargs: Any) -> Any:
+        return self.widget._repr_mimebundle_(**kwargs)
 
 # %% ../../nbs/1-faces/02p_explorer.ipynb #75dbcf34
 class FaceExplorer(WidgetTool):
     """Drag the 17 action units of a drawn person and see face, labels and the difference to neutral.
-    number: which person, from 0 on. size: 32 to 256 pixels a side. seed: of the button for a random person. `state` holds what is shown, `views` its
-    pictures; every callback is a plain method. ImportError without ipywidgets, ValueError for a person or size that cannot be drawn."""
+    number: which person, from 0 on. size: 32 to 256 pixels a side. seed: of the button for a random person. `state`
+    holds what is shown, `views` its pictures; every callback is a plain method. ImportError without ipywidgets,
+    ValueError for a person or size that cannot be drawn."""
     def __init__(self, number: int = 0, size: int = 128, seed: int = 0):
         w = lab()
         self.size, self.random = size, random.Random(seed)
         (self.images, pictures), (self.sliders, columns) = picture_boxes(w), au_sliders(w)
         self.number = w.BoundedIntText(min=0, max=2 ** 31 - 1, description="person", layout={"width": "180px"})
-        button = lambda text, tip: w.Button(description=text, tooltip=tip, layout={"width": "140px"})
-        self.other, self.back = button("random person", "somebody else, the same expression"), button("reset", "all sliders to 0")
-        self.side = w.ToggleButtons(options=list(CHOICES), style={"button_width": "110px"}, tooltips=["all of the face", "right in the picture", "left in the picture"])
-        self.status, self.error, self.told = w.HTML(), w.HTML(), dict.fromkeys(AU_INFO, 0.0)     # told: what each slider said last, or was set to
+        def button(text, tip):
+            return w.Button(description=text, tooltip=tip, layout={"width": "140px"})
+        self.other, self.back = (
+            button("random person", "somebody else, the same expression"),
+            button("reset", "all sliders to 0"),
+        )
+        self.side = w.ToggleButtons(
+            options=list(CHOICES),
+            style={"button_width": "110px"},
+            tooltips=["all of the face", "right in the picture", "left in the picture"],
+        )
+        # told: what each slider said last, or was set to
+        self.status, self.error, self.told = w.HTML(), w.HTML(), dict.fromkeys(AU_INFO, 0.0)
         row = w.HBox([self.number, self.other, self.side, self.back], layout={"flex_flow": "row wrap"})
         self.widget = w.VBox([pictures, self.status, self.error, row, columns], layout={"width": "100%"})
         self.go(State(number))
@@ -140,7 +191,8 @@ class FaceExplorer(WidgetTool):
 
     def connect(self) -> None:
         "Which widget calls which method"
-        for name, slider in self.sliders.items(): self.hears(slider, partial(self.drag, name))
+        for name, slider in self.sliders.items():
+            self.hears(slider, partial(self.drag, name))
         self.hears(self.number, self.choose)
         self.hears(self.side, lambda side: self.follow())
         self.other.on_click(lambda button: self.safely(self.another))
@@ -149,14 +201,18 @@ class FaceExplorer(WidgetTool):
     def drag(self, name: str, value: float) -> None:     # a slider
         self.told[name] = value
         self.go(moved(self.state, name, value, self.side.value))
-    def choose(self, number: int) -> None: self.go(self.state._replace(number=number))     # somebody else, the same expression
-    def another(self) -> None: self.choose(self.random.randrange(10_000))
-    def reset(self) -> None: self.go(State(self.state.number))     # the same person, neutral
+    def choose(self, number: int) -> None:
+        self.go(self.state._replace(number=number))     # somebody else, the same expression
+    def another(self) -> None:
+        self.choose(self.random.randrange(10_000))
+    def reset(self) -> None:
+        self.go(State(self.state.number))     # the same person, neutral
     def go(self, state: State) -> None:
         "Draw a state once, and if that works adopt it: pictures, numbers and sliders follow"
         self.views = look(state, self.size)
         self.state = state
-        for name, image in self.images.items(): image.value = to_png(getattr(self.views, name))
+        for name, image in self.images.items():
+            image.value = to_png(getattr(self.views, name))
         shown = ", ".join(f"{name} {value:g}" for name, value in au_dict(state.aus).items()) or "neutral"
         self.status.value = f"{self.views.milliseconds:.0f} ms · person {state.number} · {shown}"
         self.follow()
@@ -167,8 +223,11 @@ class FaceExplorer(WidgetTool):
             self.number.value = self.state.number
             for name, slider in self.sliders.items():
                 value = round(self.state.aus[au_index(name), list(CHOICES[self.side.value])].mean().item(), 3)
-                if abs(self.told[name] - value) > 1e-3: slider.value = value     # else leave it: the hand may be further than the tool has heard
+                if abs(self.told[name] - value) > 1e-3:
+                    slider.value = value     # else leave it: the hand may be further than the tool has heard
                 self.told[name] = value
 
-    def recover(self) -> None: self.follow()     # to the last state that worked
-    def figure(self) -> Any: return show_views(self.views)     # static
+    def recover(self) -> None:
+        self.follow()     # to the last state that worked
+    def figure(self) -> Any:
+        return show_views(self.views)     # static

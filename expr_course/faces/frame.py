@@ -28,8 +28,8 @@ CONTOUR, THIN = 0.94, 0.30                          # see `across`
 def across(turn: Tensor) -> Tensor:
     """How far to the side a place on a round head is seen when its angle to the viewer is `turn` (radians), in radii.
 
-    The sine, as far as the head shows itself. From just before its contour (CONTOUR) on, what has turned away is kept as a narrow
-    band of slope THIN, so that every u has its place in the picture."""
+    The sine, as far as the head shows itself. From just before its contour (CONTOUR) on, what has turned away is kept
+    as a narrow band of slope THIN, so that every u has its place in the picture."""
     edge = math.asin(CONTOUR)
     return turn.clamp(-edge, edge).sin() + THIN * (turn - turn.clamp(-edge, edge))
 
@@ -39,8 +39,11 @@ def turned(place: Tensor) -> Tensor:
     return inner.asin() + (place - inner) / THIN
 
 # %% ../../nbs/1-faces/02c_frame.ipynb #a8766123
-def rotate(p: SimpleNamespace, q: SimpleNamespace, u: Tensor, v: Tensor, z: Tensor | None = None) -> tuple[Tensor, Tensor]:
-    """Head coordinates u, v -> x, y after yaw and pitch, all in head units; z, from the axis of the head towards the viewer, is by default on the face.
+def rotate(
+    p: SimpleNamespace, q: SimpleNamespace, u: Tensor, v: Tensor, z: Tensor | None = None
+) -> tuple[Tensor, Tensor]:
+    """Head coordinates u, v -> x, y after yaw and pitch, all in head units; z, from the axis of the head towards the
+    viewer, is by default on the face.
 
     Places behind the contour of the head are kept in the narrow band of `across`."""
     angle = around(p, u)
@@ -55,11 +58,15 @@ FRAME = {"shift": 0.30, "eyes": 1.90, "mouth": 1.72}    # see `frame_of`; writte
 
 # %% ../../nbs/1-faces/02c_frame.ipynb #48b50bde
 def frame_of(p: SimpleNamespace) -> SimpleNamespace:
-    """Pose, and the similarity that puts the neutral face into FRAME: sines and cosines (cy, sy, cp, sp, cr, sr), centre x, y, scale; N×1×1.
+    """Pose, and the similarity that puts the neutral face into FRAME: sines and cosines (cy, sy, cp, sp, cr, sr),
+    centre x, y, scale; N×1×1.
 
-    Centre = eye midpoint + shift · (eyes → mouth); half side (scale, in head units) = max(eyes · eye distance, mouth · eyes → mouth);
-    upright by the eye line. Then the person's own small shift (3 %), zoom (4 %) and roll come on top."""
-    yaw, pitch, roll = (most * x * (least + (1 - least) * x * x) for most, x, least in ((MAX_YAW, p.yaw, 0.4), (MAX_PITCH, p.pitch, 0.4), (MAX_ROLL, p.roll, 0.15)))
+    Centre = eye midpoint + shift · (eyes → mouth); half side (scale, in head units) = max(eyes · eye distance, mouth ·
+    eyes → mouth); upright by the eye line. Then the person's own small shift (3 %), zoom (4 %) and roll come on top."""
+    yaw, pitch, roll = (
+        most * x * (least + (1 - least) * x * x)
+        for most, x, least in ((MAX_YAW, p.yaw, 0.4), (MAX_PITCH, p.pitch, 0.4), (MAX_ROLL, p.roll, 0.15))
+    )
     q = SimpleNamespace(cy=yaw.cos(), sy=yaw.sin(), cp=pitch.cos(), sp=pitch.sin())
     wide = WRAP * p.face_width
     q.radius, q.lead = ((wide * q.cy) ** 2 + (DEEP * q.sy) ** 2).sqrt(), torch.atan2(DEEP * q.sy, wide * q.cy)
@@ -77,8 +84,11 @@ def frame_of(p: SimpleNamespace) -> SimpleNamespace:
     return q
 
 # %% ../../nbs/1-faces/02c_frame.ipynb #03a48334
-def to_image(p: SimpleNamespace, q: SimpleNamespace, u: Tensor, v: Tensor, size: int, z: Tensor | None = None) -> tuple[Tensor, Tensor]:
-    "Head coordinates u, v (head units, broadcastable with N×1×1) -> pixels x, y; the centre of the first pixel is 0, of the last size − 1"
+def to_image(
+    p: SimpleNamespace, q: SimpleNamespace, u: Tensor, v: Tensor, size: int, z: Tensor | None = None
+) -> tuple[Tensor, Tensor]:
+    """Head coordinates u, v (head units, broadcastable with N×1×1) -> pixels x, y; the centre of the first pixel is 0,
+    of the last size − 1"""
     return _pixels(q, *rotate(p, q, u, v, z), size)
 
 def _pixels(q: SimpleNamespace, x: Tensor, y: Tensor, size: int) -> tuple[Tensor, Tensor]:
@@ -98,7 +108,8 @@ def plane(q: SimpleNamespace, size: int) -> tuple[Tensor, Tensor]:
 NAPE = 0.45      # head units below the middle of the head: there the neck bends, and the body stays upright below
 
 def body_to_image(q: SimpleNamespace, u: Tensor, v: Tensor, size: int) -> tuple[Tensor, Tensor]:
-    "Body coordinates u, v (head units; the body takes no part in yaw and pitch and leans half as much as the head) -> pixels x, y"
+    """Body coordinates u, v (head units; the body takes no part in yaw and pitch and leans half as much as the head) ->
+    pixels x, y"""
     return _pixels(q, u * q.ch + (v - NAPE) * q.sh, NAPE + (v - NAPE) * q.ch - u * q.sh, size)
 
 def body_from_image(q: SimpleNamespace, size: int) -> tuple[Tensor, Tensor]:
@@ -126,7 +137,8 @@ def _bare(p: SimpleNamespace, q: SimpleNamespace, x: Tensor, y: Tensor, steps: i
 
 # %% ../../nbs/1-faces/02c_frame.ipynb #ce8035db
 def _march(p: SimpleNamespace, q: SimpleNamespace, u: Tensor, v: Tensor, speed: Tensor, steps: int) -> Tensor:
-    "The steps of `_behind_nose` (speed: how fast u grows with x): at which height over the bare head the nose is met, 0 for nowhere"
+    """The steps of `_behind_nose` (speed: how fast u grows with x): at which height over the bare head the nose is met,
+    0 for nowhere"""
     speed, rise = q.sy * speed, q.cy * q.sp / q.cp
     over, found = torch.full_like(u, -1.0), torch.zeros_like(u)
     for k in range(steps + 1):
@@ -138,33 +150,47 @@ def _march(p: SimpleNamespace, q: SimpleNamespace, u: Tensor, v: Tensor, speed: 
     return found
 
 # %% ../../nbs/1-faces/02c_frame.ipynb #330f5d52
-def _behind_nose(p: SimpleNamespace, q: SimpleNamespace, x: Tensor, y: Tensor, u: Tensor, v: Tensor, angle: Tensor, steps: int) -> tuple[Tensor, Tensor]:
-    """u, v of every pixel on a bare head -> on the head with its nose: each line of sight is followed from the front to where it first
-    meets the nose, so that a turned nose hides the cheek behind it. Pixels that no nose can reach are left alone."""
+def _behind_nose(
+    p: SimpleNamespace, q: SimpleNamespace, x: Tensor, y: Tensor, u: Tensor, v: Tensor, angle: Tensor, steps: int
+) -> tuple[Tensor, Tensor]:
+    """u, v of every pixel on a bare head -> on the head with its nose: each line of sight is followed from the front to
+    where it first meets the nose, so that a turned nose hides the cheek behind it. Pixels that no nose can reach are
+    left alone."""
     s = (v - p.eye_y) / p.nose_length
     near = ((u.abs() < 1.3 * p.nose_width + 0.9 * p.nose_height * q.sy.abs() + 0.02) & (s > -0.65) & (s < 1.5)).any(0)
-    (top, bottom), (left, right) = ((x[0], x[-1] + 1) if len(x) else (0, 0) for x in (near.any(1 - k).nonzero()[:, 0].tolist() for k in (0, 1)))
+    (top, bottom), (left, right) = (
+        (x[0], x[-1] + 1) if len(x) else (0, 0) for x in (near.any(1 - k).nonzero()[:, 0].tolist() for k in (0, 1))
+    )
     box = (slice(None), slice(top, bottom), slice(left, right))
-    speed = WRAP * p.face_width * angle[box].clamp(-1.4, 1.4).cos() / (q.radius * (angle[box] + q.lead).clamp(-1.2, 1.2).cos())
+    speed = (
+        WRAP
+        * p.face_width
+        * angle[box].clamp(-1.4, 1.4).cos()
+        / (q.radius * (angle[box] + q.lead).clamp(-1.2, 1.2).cos())
+    )
     found = _march(p, q, u[box], v[box], speed, 2 + 2 * steps)
     moved = u[box] - found * q.sy * speed, v[box] + found * q.cy * q.sp / q.cp
     for _ in range(steps - 1):
         x_seen, y_seen = rotate(p, q, *moved)
         moved = moved[0] + (x[box] - x_seen) * speed * (found > 0), moved[1] + (y[box] - y_seen) / q.cp * (found > 0)
     u, v = u.clone(), v.clone()                             # autograd still needs the bare ones
-    for whole, part in zip((u, v), moved): whole[box] = part
+    for whole, part in zip((u, v), moved):
+        whole[box] = part
     return u, v
 
 # %% ../../nbs/1-faces/02c_frame.ipynb #6beae86a
 def from_image(p: SimpleNamespace, q: SimpleNamespace, size: int, steps: int = 3) -> tuple[Tensor, Tensor]:
-    """Head coordinates u, v (N×size×size, head units) of every pixel centre, the inverse of `to_image`: exact on the head without its nose,
-    and on the nose where each line of sight first meets it. steps: of the small corrections, at least 2."""
+    """Head coordinates u, v (N×size×size, head units) of every pixel centre, the inverse of `to_image`: exact on the
+    head without its nose, and on the nose where each line of sight first meets it. steps: of the small corrections, at
+    least 2."""
     x, y = plane(q, size)
     return _behind_nose(p, q, x, y, *_bare(p, q, x, y, steps), steps)
 
 # %% ../../nbs/1-faces/02c_frame.ipynb #2b3b9fbf
-JAW = (0.0, 0.22, 0.42, 0.60, 0.75, 0.86, 0.94, 0.985)     # heights of a side's jaw points, from the eye line (0) to the chin (1)
-OFF_MIDLINE = 0.07                                         # points read their own side's action units: beyond the blend of AUMaps
+# heights of a side's jaw points, from the eye line (0) to the chin (1)
+JAW = (0.0, 0.22, 0.42, 0.60, 0.75, 0.86, 0.94, 0.985)
+# points read their own side's action units: beyond the blend of AUMaps
+OFF_MIDLINE = 0.07
 
 def _column(values: tuple, like: Tensor) -> Tensor:
     "K numbers -> N×K×1"
@@ -173,7 +199,8 @@ def _column(values: tuple, like: Tensor) -> Tensor:
 def _dropped(p: SimpleNamespace, a: AUMaps, skin: Tensor) -> Tensor:
     "Height in the picture of a height on resting skin: the inverse of `jaw_skin`, by fixed-point steps"
     v = skin
-    for _ in range(20): v = skin + (v - jaw_skin(p, a, v))
+    for _ in range(20):
+        v = skin + (v - jaw_skin(p, a, v))
     return v
 
 # %% ../../nbs/1-faces/02c_frame.ipynb #ec699930
@@ -181,35 +208,53 @@ def half_landmarks(p: SimpleNamespace, aus: Tensor, sign: int) -> dict[str, tupl
     """The landmarks of one side, each part from the outside in: {part: (u, v)}, N×K×1 in head units.
 
     aus: N×17×2 in [0, 1]; sign: +1 is the person's left, −1 the right."""
-    def at(u): return AUMaps(aus, sign * u.abs().clamp(min=OFF_MIDLINE))
+    def at(u):
+        return AUMaps(aus, sign * u.abs().clamp(min=OFF_MIDLINE))
     skin = p.eye_y + _column(JAW, p.eye_x) * (p.chin_y - p.eye_y)
     brow_u = p.brow_x + _column((0.94, 0.5, 0, -0.5, -0.92), p.eye_x) * p.brow_width - BROW_PULL * at(p.brow_x).AU04
     eye_u = p.eye_x + _column((1, 0.36, -0.36, -1), p.eye_x) * p.eye_width
     nose_u = _column((0.80, 0.40), p.eye_x) * p.nose_width
     _, upper, lower = eye_curves(p, at(eye_u), eye_u)
-    parts = dict(jaw=(outline_width(p, skin), _dropped(p, at(p.eye_x), skin)), brow=(brow_u, brow_curve(p, at(brow_u), brow_u)[1]),
-                 upper=(eye_u, upper), lower=(eye_u, lower), nose=(nose_u, nose_base(p, at(nose_u), nose_u)))
+    parts = dict(
+        jaw=(outline_width(p, skin), _dropped(p, at(p.eye_x), skin)),
+        brow=(brow_u, brow_curve(p, at(brow_u), brow_u)[1]),
+        upper=(eye_u, upper),
+        lower=(eye_u, lower),
+        nose=(nose_u, nose_base(p, at(nose_u), nose_u)),
+    )
     t = _column((1, 0.62, 0.25), p.eye_x)
     maps = at(t * p.mouth_width)
     lips_u = t * mouth_curves(p, maps, t)[1]
-    parts |= dict(zip(("top", "seam_top", "seam_low", "bottom"), ((lips_u, v) for v in mouth_curves(p, maps, lips_u)[2:])))
+    parts |= dict(
+        zip(("top", "seam_top", "seam_low", "bottom"), ((lips_u, v) for v in mouth_curves(p, maps, lips_u)[2:]))
+    )
     return {part: (sign * u.expand_as(v), v.expand_as(u)) for part, (u, v) in parts.items()}
 
 # %% ../../nbs/1-faces/02c_frame.ipynb #92805f60
 def landmarks(p: SimpleNamespace, q: SimpleNamespace, aus: Tensor, size: int) -> Tensor:
-    """68 points in iBUG order, N×68×2 pixels (x, y), on the face in its pose and with its action units (aus: N×17×2 in [0, 1])."""
+    """68 points in iBUG order, N×68×2 pixels (x, y), on the face in its pose and with its action units (aus: N×17×2 in
+    [0, 1])."""
     right, left = half_landmarks(p, aus, -1), half_landmarks(p, aus, 1)
     zero = torch.zeros_like(p.eye_x)
     mid = AUMaps(aus, zero)
     _, _, top, seam_top, seam_low, bottom = mouth_curves(p, mid, zero)
     bridge = p.eye_y + _column((0.02, 0.27, 0.52, 0.78), zero) * p.nose_length
-    def take(part, *which): return tuple(x[:, list(which)] for x in part)
-    def back(part): return tuple(x.flip(1) for x in part)
+    def take(part, *which):
+        return tuple(x[:, list(which)] for x in part)
+    def back(part):
+        return tuple(x.flip(1) for x in part)
     jaw = [right["jaw"], (zero, p.chin_y + jaw_drop(p, mid)), back(left["jaw"])]
     brows = [right["brow"], back(left["brow"])]
     nose = [(zero.expand_as(bridge), bridge), right["nose"], (zero, nose_base(p, mid, zero)), back(left["nose"])]
     eyes = [right["upper"], take(right["lower"], 2, 1), back(left["upper"]), take(left["lower"], 1, 2)]
-    outer = [right["top"], (zero, top), back(left["top"]), take(left["bottom"], 1, 2), (zero, bottom), take(right["bottom"], 2, 1)]
+    outer = [
+        right["top"],
+        (zero, top),
+        back(left["top"]),
+        take(left["bottom"], 1, 2),
+        (zero, bottom),
+        take(right["bottom"], 2, 1),
+    ]
     inner = [take(right["seam_top"], 0, 2), (zero, seam_top), take(left["seam_top"], 2, 0),
              take(left["seam_low"], 2), (zero, seam_low), take(right["seam_low"], 2)]
     u, v = (torch.cat(x, 1) for x in zip(*jaw, *brows, *nose, *eyes, *outer, *inner))
@@ -226,19 +271,24 @@ AU_REGION = dict(       # where an action unit may change the picture: |u| from 
 
 # %% ../../nbs/1-faces/02c_frame.ipynb #cc809c1f
 def region_mask(identity: Identity, au: str, size: int = 128, side: int | None = None, margin: float = 2.0) -> Tensor:
-    """Where an action unit may change the picture: N×1×size×size float, 1 within its region and `margin` pixels around it, else 0.
+    """Where an action unit may change the picture: N×1×size×size float, 1 within its region and `margin` pixels around
+    it, else 0.
 
-    Outside the mask neither picture nor labels change at all, whatever else the face does. au: "AU12", or one side by name, "AU12L";
-    side: 0 for the person's left only, 1 for the right, None for what the name says; margin: pixels, at least 0 (a part of a pixel
-    counts as a whole one; 2 covers anti-aliasing and shading). Raises ValueError for an unknown AU, side or margin."""
+    Outside the mask neither picture nor labels change at all, whatever else the face does. au: "AU12", or one side by
+    name, "AU12L";
+    side: 0 for the person's left only, 1 for the right, None for what the name says; margin: pixels, at least 0 (a part
+    of a pixel counts as a whole one; 2 covers anti-aliasing and shading). Raises ValueError for an unknown AU, side or
+    margin."""
     row, sides = parse_au(au)
-    if side not in (None, 0, 1): raise ValueError(f"side is 0 (the person's left), 1 (right) or None (as {au!r} says), not {side!r}")
+    if side not in (None, 0, 1):
+        raise ValueError(f"side is 0 (the person's left), 1 (right) or None (as {au!r} says), not {side!r}")
     if not margin >= 0: raise ValueError(f"the margin of a region is a number of pixels, at least 0, not {margin}")
     sides = sides if side is None else (side,)
     near, far, top, bottom = AU_REGION[AUS[row]]
     p = params(identity)
     u, v = from_image(p, frame_of(p), size)
     inside = (u.abs() >= near) & (u.abs() <= far) & (v - p.eye_y >= top) & (v - p.eye_y <= bottom)
-    if len(sides) == 1: inside = inside & ((u > -BLEND) if sides == (0,) else (u < BLEND))
+    if len(sides) == 1:
+        inside = inside & ((u > -BLEND) if sides == (0,) else (u < BLEND))
     reach = math.ceil(margin)
     return F.max_pool2d(inside[:, None].to(identity.values), 2 * reach + 1, stride=1, padding=reach)

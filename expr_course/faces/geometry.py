@@ -24,7 +24,8 @@ def smooth(x: Tensor) -> Tensor:
 
 # %% ../../nbs/1-faces/02b_geometry.ipynb #bed0f82b
 def bump(u, v, center_u, center_v, radius_u, radius_v) -> Tensor:
-    "A soft hill: 1 at the centre of an ellipse, exactly 0 on its rim and outside it. Head units; everything broadcasts."
+    """A soft hill: 1 at the centre of an ellipse, exactly 0 on its rim and outside it. Head units; everything
+    broadcasts."""
     return (1 - ((u - center_u) / radius_u) ** 2 - ((v - center_v) / radius_v) ** 2).clamp(min=0) ** 2
 
 # %% ../../nbs/1-faces/02b_geometry.ipynb #8ee35095
@@ -34,9 +35,11 @@ def window(x: Tensor, low, high, soft) -> Tensor:
 
 # %% ../../nbs/1-faces/02b_geometry.ipynb #b11eeccd
 def ridge(d: Tensor, width, px=0.0) -> Tensor:
-    """A soft line in cross-section: 1 at d = 0, exactly 0 beyond the half width. d, width, px (the size of a pixel) in head units.
+    """A soft line in cross-section: 1 at d = 0, exactly 0 beyond the half width. d, width, px (the size of a pixel) in
+    head units.
 
-    Never thinner than the pixels can show, and then as much weaker as it is wider, so that a wrinkle keeps its weight at every size."""
+    Never thinner than the pixels can show, and then as much weaker as it is wider, so that a wrinkle keeps its weight
+    at every size."""
     wide = (width ** 2 + (1.3 * px) ** 2) ** 0.5
     return (width / wide) * (1 - (d / wide) ** 2).clamp(min=0) ** 2
 
@@ -49,8 +52,9 @@ def params(people: Identity) -> SimpleNamespace:
 BLEND = 0.06       # head units on either side of the midline within which left and right blend
 
 class AUMaps:
-    """Action units as a function of place: `maps.AU12` is the left intensity where u > 0.06, the right one where u < −0.06, and
-    a soft blend between, shaped like u. aus: N×17×2 in [0, 1]; u: N×…×…, head units towards the person's left (image right)."""
+    """Action units as a function of place: `maps.AU12` is the left intensity where u > 0.06, the right one where u <
+    −0.06, and a soft blend between, shaped like u. aus: N×17×2 in [0, 1]; u: N×…×…, head units towards the person's
+    left (image right)."""
     def __init__(self, aus: Tensor, u: Tensor):
         self.side, self.aus, self.kept = smooth(u / (2 * BLEND) + 0.5), aus, {}
 
@@ -65,8 +69,8 @@ class AUMaps:
 def eye_curves(p: SimpleNamespace, a: AUMaps, U: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     """(t, upper, lower): the lids' heights in head units at distance U from the midline, bent by AU05, 06, 07 and 45.
 
-    t is -1 at the inner corner of the eye and 1 at the outer; beyond them both curves run along the line between the corners.
-    At AU45 = 1 upper is nowhere above lower, whatever the others do: the eye is shut."""
+    t is -1 at the inner corner of the eye and 1 at the outer; beyond them both curves run along the line between the
+    corners. At AU45 = 1 upper is nowhere above lower, whatever the others do: the eye is shut."""
     t = (U - p.eye_x) / p.eye_width
     arc = (1 - t * t).clamp(min=0)
     low = 0.52 * p.eye_open * (1 - 0.45 * a.AU07 - 0.40 * a.AU06)
@@ -92,8 +96,8 @@ def brow_curve(p: SimpleNamespace, a: AUMaps, U: Tensor) -> tuple[Tensor, Tensor
 def mouth_curves(p: SimpleNamespace, a: AUMaps, U: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor, Tensor]:
     """(t, half, top, seam_top, seam_low, bottom) at distance U from the midline, in head units, bent by AU10 to AU26.
 
-    half: the mouth's half width; t = U / half, 1 at the corner. Then the heights of the lips' four edges from above to below: beyond
-    the corner they coincide. seam_low − seam_top is the opening: 0 for closed lips."""
+    half: the mouth's half width; t = U / half, 1 at the corner. Then the heights of the lips' four edges from above to
+    below: beyond the corner they coincide. seam_low − seam_top is the opening: 0 for closed lips."""
     half = p.mouth_width * (1 + 0.30 * a.AU12 + 0.26 * a.AU20 - 0.20 * a.AU23 - 0.10 * a.AU14 - 0.08 * a.AU17
                             - 0.14 * a.AU26 * (1 - 0.5 * a.AU12))
     t = U / half
@@ -125,7 +129,8 @@ def jaw_skin(p: SimpleNamespace, a: AUMaps, v: Tensor) -> Tensor:
 
 # %% ../../nbs/1-faces/02b_geometry.ipynb #ee7f35b9
 def outline(p: SimpleNamespace, U: Tensor, v: Tensor) -> Tensor:
-    "The head without hair as an implicit function: negative inside, 0 on the edge. v: height on resting skin (see `jaw_skin`)."
+    """The head without hair as an implicit function: negative inside, 0 on the edge. v: height on resting skin (see
+    `jaw_skin`)."""
     up = ((p.cheekbone - v) / (p.cheekbone - p.skull_top)).clamp(min=0)
     down = ((v - p.cheekbone) / (p.chin_y - p.cheekbone)).clamp(min=0)
     w = U / p.face_width
@@ -137,7 +142,8 @@ def outline(p: SimpleNamespace, U: Tensor, v: Tensor) -> Tensor:
 def outline_width(p: SimpleNamespace, v: Tensor) -> Tensor:
     """Half width of the head at height v on resting skin, in head units: there `outline` is 0.
 
-    v lies between skull_top and chin_y: there the width reaches 0 with an infinite slope, and beyond them it stays 0."""
+    v lies between skull_top and chin_y: there the width reaches 0 with an infinite slope, and beyond them it stays
+    0."""
     up = ((p.cheekbone - v) / (p.cheekbone - p.skull_top)).clamp(min=0)
     down = ((v - p.cheekbone) / (p.chin_y - p.cheekbone)).clamp(0, 1)
     taper = 1 - 0.02 * up - (0.10 - 0.06 * p.chin_width) * smooth(down)
@@ -155,8 +161,9 @@ WRAP, DEEP, BENT = 1.12, 0.74, 0.8      # of the ellipse that carries the face; 
 def around(p: SimpleNamespace, u: Tensor) -> Tensor:
     """The angle in radians at which u lies on the head's elliptic cross-section, 0 in front.
 
-    Half width W = WRAP · face_width, half depth DEEP. Up to BENT · W u is the distance from the midline as seen from in front; from there on
-    it is measured along the bend, so that temples, ears and the back of the head have a place too."""
+    Half width W = WRAP · face_width, half depth DEEP. Up to BENT · W u is the distance from the midline as seen from in
+    front; from there on it is measured along the bend, so that temples, ears and the back of the head have a place
+    too."""
     wide = WRAP * p.face_width
     t = u.abs() / wide
     bend = (t - BENT) / (1 - BENT ** 2) ** 0.5
@@ -167,15 +174,23 @@ def nose_depth(p: SimpleNamespace, u: Tensor, v: Tensor) -> Tensor:
     "How far the nose stands out from the face at u, v, in head units"
     s = (v - p.eye_y) / p.nose_length
     wide = torch.lerp(1.5 * p.bridge_width, 1.25 * p.nose_width, smooth((s - 0.1) / 0.8))
-    return p.nose_height * (0.22 + 0.78 * s.clamp(0, 1)) * smooth((s + 0.25) / 0.4) * smooth((1.16 - s) / 0.30) * ridge(u, wide)
+    return (
+        p.nose_height
+        * (0.22 + 0.78 * s.clamp(0, 1))
+        * smooth((s + 0.25) / 0.4)
+        * smooth((1.16 - s) / 0.30)
+        * ridge(u, wide)
+    )
 
 # %% ../../nbs/1-faces/02b_geometry.ipynb #230c9cfc
 def profile(p: SimpleNamespace, v: Tensor) -> Tensor:
-    "How far the midline without the nose stands out from an upright line at height v, in head units: forehead and chin recede"
+    """How far the midline without the nose stands out from an upright line at height v, in head units: forehead and
+    chin recede"""
     down = (v - 0.1).clamp(min=0)
     return -0.30 * (0.1 - v).clamp(min=0) ** 2 - 0.10 * down ** 2
 
 # %% ../../nbs/1-faces/02b_geometry.ipynb #db071aa4
 def depth(p: SimpleNamespace, u: Tensor, v: Tensor) -> Tensor:
-    "How far the face stands out towards the viewer at u, v, in head units, from the axis of the head: a rounded head, and a nose on it"
+    """How far the face stands out towards the viewer at u, v, in head units, from the axis of the head: a rounded head,
+    and a nose on it"""
     return DEEP * around(p, u).clamp(-1.6, 1.6).cos() + profile(p, v) + nose_depth(p, u, v)

@@ -19,7 +19,8 @@ from .painter import HAIR, Canvas, inside, rgb, texture
 from .scene import WHOLE, Scene, within
 
 # %% ../../nbs/1-faces/02h_hair.ipynb #0bbf7681
-SHORT, TIED, LONG = 0.31, LONG_HAIR, 0.48        # numbers of `hair_style` below which hair is bald or short, tied back, of medium length; above, long
+# numbers of `hair_style` below which hair is bald or short, tied back, of medium length; above, long
+SHORT, TIED, LONG = 0.31, LONG_HAIR, 0.48
 
 def noise(s: Scene, x: Tensor, y: Tensor, which: int = 1) -> Tensor:
     "The texture of the people in a part of the scene, read at x, y (N×H×W): N×H×W in [-0.5, 0.5]"
@@ -37,14 +38,16 @@ def parted(p: SimpleNamespace) -> Tensor:
 
 # %% ../../nbs/1-faces/02h_hair.ipynb #76b58a46
 def hang(s: Scene) -> None:
-    "Add to the scene x, y, X = |x|, each N×H×W in head units: places in the plane of the picture, which turns with the head above and not below"
+    """Add to the scene x, y, X = |x|, each N×H×W in head units: places in the plane of the picture, which turns with
+    the head above and not below"""
     down = smooth((s.v - 0.2) / 0.6)
     s.x, s.y = torch.lerp(s.plane.x, s.body.u, down), torch.lerp(s.plane.y, s.body.v, down)
     s.X = s.x.abs()
 
 # %% ../../nbs/1-faces/02h_hair.ipynb #bfeac96a
 def tangle(s: Scene) -> tuple[Tensor, Tensor, Tensor]:
-    "(across, along, low), each N×H×W: which strand lies here and how far down it, in head units, and a slow texture; adds scalp, seen in the parting"
+    """(across, along, low), each N×H×W: which strand lies here and how far down it, in head units, and a slow texture;
+    adds scalp, seen in the parting"""
     p, v = s.p, s.y
     wavy, curly = waviness(p)
     low = noise(s, 1.1 * s.x, 0.9 * v + 0.3)
@@ -77,7 +80,8 @@ def hair_half(s: Scene) -> Tensor:
 
 # %% ../../nbs/1-faces/02h_hair.ipynb #4d46ff81
 def hair_end(s: Scene) -> Tensor:
-    "Height, N×H×W, at which the hair ends: above the ears and at the nape (short), beside the jaw (medium), on the shoulders or below the picture (long)"
+    """Height, N×H×W, at which the hair ends: above the ears and at the nape (short), beside the jaw (medium), on the
+    shoulders or below the picture (long)"""
     p = s.p
     long = torch.where(p.hair_style > LONG, 0.75 + 1.2 * p.hair_length, 0.25 + 0.5 * p.hair_length)
     nape = 0.40 * smooth((s.U - p.face_width - 0.08) / 0.10)
@@ -94,7 +98,8 @@ def hair_outside(s: Scene, low: Tensor, locks: Tensor) -> Tensor:
 
 # %% ../../nbs/1-faces/02h_hair.ipynb #9ea96d02
 def hairline_at(s: Scene) -> Tensor:
-    "Height, N×H×W, of the lower edge of hair on the forehead without a fringe: round, receding at the temples, or swept down from a parting"
+    """Height, N×H×W, of the lower edge of hair on the forehead without a fringe: round, receding at the temples, or
+    swept down from a parting"""
     p, U = s.p, s.U
     away = (s.u - p.parting).abs()
     swept = (0.25 + 0.95 * p.hair_front) * parted(p) * torch.where(s.u * p.parting < 0, 1.0, 0.6)
@@ -112,29 +117,40 @@ def fringe_at(s: Scene, line: Tensor, locks: Tensor, hairs: Tensor) -> Tensor:
 
 # %% ../../nbs/1-faces/02h_hair.ipynb #5140ff94
 def side_of_face(s: Scene, low: Tensor, locks: Tensor) -> Tensor:
-    "Distance from the midline, N×H×W, at which hair begins beside the face: at its edge (short, tied), on the cheeks, or behind the ears"
+    """Distance from the midline, N×H×W, at which hair begins beside the face: at its edge (short, tied), on the cheeks,
+    or behind the ears"""
     p, v = s.p, s.v
     near = p.face_width - 0.005 - 0.035 * smooth((-0.25 - v) / 0.25)
-    cheek = p.face_width * (0.985 - 0.24 * p.hair_flare * p.hair_front) + 0.08 * (v * v - 0.2) - 0.06 * smooth((v - 0.3) / 0.4)
+    cheek = (
+        p.face_width * (0.985 - 0.24 * p.hair_flare * p.hair_front)
+        + 0.08 * (v * v - 0.2)
+        - 0.06 * smooth((v - 0.3) / 0.4)
+    )
     tucked = torch.where(v < -0.22, near, p.face_width + 0.13 - 0.10 * smooth((v - 0.35) / 0.3))
-    beside = torch.where((p.hair_tuck > 0.35) | (p.hair_style < TIED), torch.where(p.hair_style < TIED, near, tucked), cheek)
+    beside = torch.where(
+        (p.hair_tuck > 0.35) | (p.hair_style < TIED), torch.where(p.hair_style < TIED, near, tucked), cheek
+    )
     return beside + torch.where(p.hair_style < TIED, 0.5, 1.0) * (0.09 * low + 0.05 * locks)
 
 # %% ../../nbs/1-faces/02h_hair.ipynb #4cabe290
 def face_opening(s: Scene, low: Tensor, locks: Tensor, hairs: Tensor) -> Tensor:
-    "About the distance, N×H×W in head units, to the hair around the face: negative where forehead and face are free of it"
+    """About the distance, N×H×W in head units, to the hair around the face: negative where forehead and face are free
+    of it"""
     line = fringe_at(s, hairline_at(s), locks, hairs) - s.v
     side = s.U - side_of_face(s, low, locks)
     return 0.5 * (line + side + ((line - side) ** 2 + 0.006).sqrt())
 
 # %% ../../nbs/1-faces/02h_hair.ipynb #9f28d497
 def hair_tone(s: Scene, along: Tensor, locks: Tensor, hairs: Tensor, outside: Tensor) -> Tensor:
-    "Colour of hair in its light, N×3×H×W: dark gaps, lighter strands, a shine across them where the lamp meets the bend of the head"
+    """Colour of hair in its light, N×3×H×W: dark gaps, lighter strands, a shine across them where the lamp meets the
+    bend of the head"""
     p = s.p
     deep = 0.80 - 0.55 * s.hair.mean(1)
     gap = 1 - deep * (1 - smooth((locks + 0.42) / 0.50))
     form = 0.62 + 0.38 * smooth(-3.5 * outside) + 0.22 * p.light_x * s.x - 0.22 * smooth((s.y - 0.1) / 0.9)
-    band = bump(along + 0.16 * locks + 0.10 * hairs, 0, -0.66 + 0.1 * p.light_y, 0, 0.22, 1) + 0.4 * bump(along + 0.2 * locks, 0, 0.22, 0, 0.3, 1)
+    band = bump(along + 0.16 * locks + 0.10 * hairs, 0, -0.66 + 0.1 * p.light_y, 0, 0.22, 1) + 0.4 * bump(
+        along + 0.2 * locks, 0, 0.22, 0, 0.3, 1
+    )
     shine = (0.14 + 0.50 * p.hair_gloss) * band * (0.7 + 1.6 * hairs)
     light = (gap * form * (0.93 + 0.52 * deep + 1.2 * deep * hairs + 0.6 * deep * locks)).clamp(min=0) * p.exposure
     tone = torch.lerp(s.hair * light[:, None], 0.85 * s.skin * p.exposure[:, None], s.scalp[:, None])
@@ -157,7 +173,8 @@ def hair_shadow(c: Canvas, s: Scene, opening: Tensor) -> None:
 # %% ../../nbs/1-faces/02h_hair.ipynb #8dc71d0e
 @within(WHOLE.limits, worn=lambda p: p.hair_style >= 0.04)
 def front_hair(c: Canvas, s: Scene) -> None:
-    "Hair around the face: inside its contour, outside the opening of the face, above its ragged end; nobody below a style of 0.04 has any"
+    """Hair around the face: inside its contour, outside the opening of the face, above its ragged end; nobody below a
+    style of 0.04 has any"""
     hang(s)
     across, along, low = tangle(s)
     locks, hairs = strands(s, across, along)
@@ -177,8 +194,15 @@ def beard_place(s: Scene) -> tuple[Tensor, Tensor]:
     lips = smooth((1.25 - t.abs()) / 0.2) * smooth((bottom + 0.03 - s.v) / 0.03)
     under = 0.7 * bump(U, s.v, 0.10, p.mouth_y + p.lower_lip + 0.05, 0.10, 0.05)
     jaw = smooth((sv - cheek) / 0.14) * (1 - lips) * (1 - under)
-    above = window(top - s.v + 0.5 * rough, -0.02, 0.082 - 0.030 * t.abs() + 0.02 * (1 - 6 * t * t).clamp(min=0) * (0.5 - p.hair_front), 0.045) * smooth((1.45 - t.abs()) / 0.45)
-    return torch.where(p.hair_front > 0.72, jaw * smooth((0.34 - U - 0.4 * (sv - p.mouth_y).abs() + rough) / 0.20), jaw), above
+    above = window(
+        top - s.v + 0.5 * rough,
+        -0.02,
+        0.082 - 0.030 * t.abs() + 0.02 * (1 - 6 * t * t).clamp(min=0) * (0.5 - p.hair_front),
+        0.045,
+    ) * smooth((1.45 - t.abs()) / 0.45)
+    return torch.where(
+        p.hair_front > 0.72, jaw * smooth((0.34 - U - 0.4 * (sv - p.mouth_y).abs() + rough) / 0.20), jaw
+    ), above
 
 # %% ../../nbs/1-faces/02h_hair.ipynb #5af2eb11
 def whiskers(s: Scene) -> tuple[Tensor, Tensor]:
@@ -188,6 +212,8 @@ def whiskers(s: Scene) -> tuple[Tensor, Tensor]:
     full = smooth(p.beard / 0.35).clamp(0, 1) * jaw
     lip = torch.maximum(smooth(p.moustache / 0.3), 0.9 * smooth(p.beard / 0.35)) * above
     shadow = 0.55 * smooth(p.stubble / 0.6) * torch.maximum(0.85 * above, jaw)
-    hidden = torch.maximum(torch.maximum(full, lip) * (0.88 + 0.5 * hairs).clamp(0, 1), shadow * (0.75 + 0.4 * s.texture.skin))
+    hidden = torch.maximum(
+        torch.maximum(full, lip) * (0.88 + 0.5 * hairs).clamp(0, 1), shadow * (0.75 + 0.4 * s.texture.skin)
+    )
     thin = torch.lerp(0.5 * s.skin, 0.8 * s.hair, torch.maximum(full, lip)[:, None].clamp(0.35, 1))
     return hidden.clamp(0, 0.95), thin * (0.85 + 0.7 * hairs)[:, None]

@@ -66,23 +66,54 @@ POSE = dict(
 
 # %% ../../nbs/1-faces/02a_identities.ipynb #35b35709
 LIGHT = dict(
-    light_x=(-1.0, 1.0), light_y=(-1.0, 0.2), light_warm=(-1.0, 1.0), ambient=(0.22, 0.60), exposure=(0.92, 1.36),
-    light_soft=(0.0, 1.0), fill=(0.0, 0.35), rim=(-1.0, 1.0), oily=(0.0, 1.0), contrast=(-1.0, 1.0), vignette=(-0.6, 1.0), focus=(0.0, 1.0),
-    back_hue=(0.0, 1.0), back_hue2=(0.0, 1.0), back_dark=(0.0, 1.0), back_busy=(0.0, 1.0), back_kind=(0.0, 1.0),
+    light_x=(-1.0, 1.0),
+    light_y=(-1.0, 0.2),
+    light_warm=(-1.0, 1.0),
+    ambient=(0.22, 0.60),
+    exposure=(0.92, 1.36),
+    light_soft=(0.0, 1.0),
+    fill=(0.0, 0.35),
+    rim=(-1.0, 1.0),
+    oily=(0.0, 1.0),
+    contrast=(-1.0, 1.0),
+    vignette=(-0.6, 1.0),
+    focus=(0.0, 1.0),
+    back_hue=(0.0, 1.0),
+    back_hue2=(0.0, 1.0),
+    back_dark=(0.0, 1.0),
+    back_busy=(0.0, 1.0),
+    back_kind=(0.0, 1.0),
 )
 
 # %% ../../nbs/1-faces/02a_identities.ipynb #edd4067f
 STYLE = dict(
-    hair_wave=(-0.8, 1.0), hair_front=(0.0, 1.0), hair_tuck=(-1.0, 1.0), hair_recede=(-2.0, 1.0), hair_flare=(0.0, 1.0), hair_gloss=(0.0, 1.0),
-    brow_dark=(0.0, 1.0), brow_soft=(0.0, 1.0), makeup=(-0.9, 1.0), lashes=(0.0, 1.0), lip_gloss=(0.0, 1.0), stubble=(-1.5, 1.0),
-    earring_kind=(0.0, 1.0), necklace_kind=(0.0, 1.0), hat_kind=(0.0, 1.0), collar_kind=(0.0, 1.0), cloth_kind=(0.0, 1.0), hand=(-25.0, 1.0),
+    hair_wave=(-0.8, 1.0),
+    hair_front=(0.0, 1.0),
+    hair_tuck=(-1.0, 1.0),
+    hair_recede=(-2.0, 1.0),
+    hair_flare=(0.0, 1.0),
+    hair_gloss=(0.0, 1.0),
+    brow_dark=(0.0, 1.0),
+    brow_soft=(0.0, 1.0),
+    makeup=(-0.9, 1.0),
+    lashes=(0.0, 1.0),
+    lip_gloss=(0.0, 1.0),
+    stubble=(-1.5, 1.0),
+    earring_kind=(0.0, 1.0),
+    necklace_kind=(0.0, 1.0),
+    hat_kind=(0.0, 1.0),
+    collar_kind=(0.0, 1.0),
+    cloth_kind=(0.0, 1.0),
+    hand=(-25.0, 1.0),
 )
 
 # %% ../../nbs/1-faces/02a_identities.ipynb #c3d56c94
-RANGES = SKULL | EYES | BROWS | NOSE | MOUTH | COLOUR | WORN | POSE | LIGHT | STYLE   # name -> (low, high) of a uniform draw
+# name -> (low, high) of a uniform draw
+RANGES = SKULL | EYES | BROWS | NOSE | MOUTH | COLOUR | WORN | POSE | LIGHT | STYLE
 NAMES = tuple(RANGES)                                                         # name of each column of Identity.values
 MIRRORED = ("yaw", "roll", "shift_x", "light_x", "gaze_x", "parting")         # numbers that change sign in a mirror
-TEXTURES, GRID = 4, 24                                                        # skin, hair, background, its light; grid points a side
+# skin, hair, background, its light; grid points a side
+TEXTURES, GRID = 4, 24
 
 # %% ../../nbs/1-faces/02a_identities.ipynb #8825e098
 def _column(name: str) -> int:
@@ -94,19 +125,24 @@ def _column(name: str) -> int:
 class Identity:
     """N drawn people: who they are, how they hold their head, and the light they stand in.
 
-    values: N×P float, one column per name in `NAMES`, each within its range in `RANGES`. Lengths are in head units (the half side
-    of the canonical frame is about 1; u towards the person's left, v downwards), the rest are shares or signed shares.
-    textures: N×4×24×24 float in [0, 1] (skin, hair, background, light on the background). keys: N×2 long, (seed, index)."""
+    values: N×P float, one column per name in `NAMES`, each within its range in `RANGES`. Lengths are in head units (the
+    half side of the canonical frame is about 1; u towards the person's left, v downwards), the rest are shares or
+    signed shares.
+    textures: N×4×24×24 float in [0, 1] (skin, hair, background, light on the background). keys: N×2 long, (seed,
+    index)."""
     values: Tensor
     textures: Tensor
     keys: Tensor
 
-    def __len__(self) -> int: return len(self.values)
+    def __len__(self) -> int:
+        return len(self.values)
 
     def __getitem__(self, which):
-        "`people[3]`, `people[2:5]` and `people[tensor]` give people; `people['age']` gives a column, N. Raises ValueError or IndexError."
+        """`people[3]`, `people[2:5]` and `people[tensor]` give people; `people['age']` gives a column, N. Raises
+        ValueError or IndexError."""
         if isinstance(which, str): return self.values[:, _column(which)]
-        if isinstance(which, int): which = [range(len(self))[which]]
+        if isinstance(which, int):
+            which = [range(len(self))[which]]
         return Identity(self.values[which], self.textures[which], self.keys[which])
 
     def to(self, device) -> "Identity":
@@ -121,7 +157,8 @@ def _spread(unit: Tensor) -> Tensor:
 
 # %% ../../nbs/1-faces/02a_identities.ipynb #a80d1a66
 LONG_HAIR = 0.36        # `hair_style` from which hair falls loose
-HABITS = {True: dict(beard=-0.85, moustache=-0.85, stubble=-0.85), False: dict(fringe=-0.45)}     # with long hair, and without: what is rarer, and by how much
+# with long hair, and without: what is rarer, and by how much
+HABITS = {True: dict(beard=-0.85, moustache=-0.85, stubble=-0.85), False: dict(fringe=-0.45)}
 
 def _habits(values: Tensor) -> Tensor:
     "N×P -> N×P: few beards beside long hair, few fringes on short. Nothing leaves its range"
@@ -134,9 +171,11 @@ def _habits(values: Tensor) -> Tensor:
 
 # %% ../../nbs/1-faces/02a_identities.ipynb #a80d1a67
 def sample_identities(n: int, seed: int = 0) -> Identity:
-    """n people drawn from a seed. The same seed gives the same people, and the first k of n are the first k of any other n.
+    """n people drawn from a seed. The same seed gives the same people, and the first k of n are the first k of any
+    other n.
 
-    n: at least 1. seed: 0 to 2**31 - 1. The global random state is neither read nor changed. Raises ValueError for other n or seeds."""
+    n: at least 1. seed: 0 to 2**31 - 1. The global random state is neither read nor changed. Raises ValueError for
+    other n or seeds."""
     if n < 1: raise ValueError(f"sample_identities needs n >= 1 and got {n}")
     if not 0 <= seed < 2 ** 31: raise ValueError(f"the seed {seed} is outside 0 to 2**31 - 1")
     draw = torch.Generator().manual_seed(2 * seed)
@@ -156,14 +195,17 @@ def replace(people: Identity, **changes) -> Identity:
     return Identity(values, people.textures, people.keys)
 
 def repeat(person: Identity, times: int) -> Identity:
-    "One person, `times` times over: to render many expressions of the same face in one batch. Raises ValueError for several people."
+    """One person, `times` times over: to render many expressions of the same face in one batch. Raises ValueError for
+    several people."""
     if len(person) != 1: raise ValueError(f"repeat takes one person and got {len(person)}: pick one with people[i]")
     return person[[0] * times]
 
 # %% ../../nbs/1-faces/02a_identities.ipynb #b48c30b7
 def mirror(people: Identity) -> Identity:
     "The people that would be seen in a mirror (their action units swap sides too: `aus.flip(-1)`, N×17×2)"
-    return Identity(replace(people, **{name: -people[name] for name in MIRRORED}).values, people.textures.flip(-1), people.keys)
+    return Identity(
+        replace(people, **{name: -people[name] for name in MIRRORED}).values, people.textures.flip(-1), people.keys
+    )
 
 # %% ../../nbs/1-faces/02a_identities.ipynb #5f1309a8
 def groups(people: Identity) -> dict[str, list[str]]:

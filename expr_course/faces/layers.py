@@ -27,7 +27,11 @@ def ears(c: Canvas, s: Scene) -> None:
     p, x = s.p, s.U - s.p.face_width - 0.005
     f = (x / (0.075 * p.ear_size)) ** 2 + ((s.v - 0.02 - 0.35 * x) / (0.185 * p.ear_size)) ** 2 - 1
     hollow = smooth(1.6 * bump(x, s.v, 0.022 * p.ear_size, -0.01, 0.045 * p.ear_size, 0.115 * p.ear_size))
-    light = (1.0 - 0.42 * hollow + 0.10 * s.texture.skin) * (0.66 + 0.35 * p.ambient + 0.15 * p.light_x * torch.sign(s.u)) * p.exposure
+    light = (
+        (1.0 - 0.42 * hollow + 0.10 * s.texture.skin)
+        * (0.66 + 0.35 * p.ambient + 0.15 * p.light_x * torch.sign(s.u))
+        * p.exposure
+    )
     c.paint(coverage(f), s.skin * rgb(1.12, 0.93, 0.90, x) * light.clamp(min=0.15)[:, None], L_EAR, R_EAR)
 
 # %% ../../nbs/1-faces/02m_layers.ipynb #d67cf089
@@ -46,12 +50,34 @@ def nose(c: Canvas, s: Scene) -> None:
     half = torch.lerp(p.bridge_width + 0.02, 1.07 * p.nose_width, smooth((down - 0.10) / 0.75))
     base = nose_base(p, s.a, U)
     c.mark(coverage(torch.maximum(torch.maximum(U - half, v - base), p.eye_y - 0.025 - v)) * s.face, NOSE)
-    hole = ((U - 0.46 * p.nose_width) / (0.30 * p.nose_width)) ** 2 + ((v - base + 0.022) / (0.020 * p.nostril)) ** 2 - 1
+    hole = (
+        ((U - 0.46 * p.nose_width) / (0.30 * p.nose_width)) ** 2 + ((v - base + 0.022) / (0.020 * p.nostril)) ** 2 - 1
+    )
     c.paint(0.60 * coverage(hole) * (U < p.nose_width), s.skin * 0.28)
     c.paint(0.13 * inside((v - base).abs() - 0.014, s.px) * (U < p.nose_width), s.skin * 0.45)
 
 # %% ../../nbs/1-faces/02m_layers.ipynb #50969997
-LAYERS = (background, back_hair, neck, necklace, cloth, suit, ears, skin, beard, nose, lenses, eyes, brows, mouth, glasses, front_hair, earrings, hat, hand)
+LAYERS = (
+    background,
+    back_hair,
+    neck,
+    necklace,
+    cloth,
+    suit,
+    ears,
+    skin,
+    beard,
+    nose,
+    lenses,
+    eyes,
+    brows,
+    mouth,
+    glasses,
+    front_hair,
+    earrings,
+    hat,
+    hand,
+)
 LAYER_BOXES = {draw.__name__: draw.box for draw in LAYERS + (redness, bags, freckles)}
 
 # %% ../../nbs/1-faces/02m_layers.ipynb #d38f6980
@@ -66,5 +92,6 @@ def paint_layer(c: Canvas, s: Scene, layer: Callable) -> None:
 def paint_layers(s: Scene, layers: tuple = LAYERS) -> Canvas:
     "A canvas with all layers painted from back to front"
     c = blank(s.u)
-    for layer in layers: paint_layer(c, s, layer)
+    for layer in layers:
+        paint_layer(c, s, layer)
     return c

@@ -19,12 +19,15 @@ def lip_tone(s: Scene) -> Tensor:
     "N×3×1×1: the red of this skin, more or less of it; those who wear make-up have lipstick, from nude to dark red"
     p = s.p
     bare = s.skin * torch.lerp(rgb(0.88, 0.71, 0.72, s.u), rgb(0.82, 0.52, 0.55, s.u), p.lip_red[:, None])
-    stick = hsv(0.94 + 0.09 * p.lip_red, 0.45 + 0.30 * p.lip_gloss, 0.45 + 0.40 * p.lashes) * (0.4 + 0.6 * s.skin.amax(1, keepdim=True))
+    stick = hsv(0.94 + 0.09 * p.lip_red, 0.45 + 0.30 * p.lip_gloss, 0.45 + 0.40 * p.lashes) * (
+        0.4 + 0.6 * s.skin.amax(1, keepdim=True)
+    )
     return torch.lerp(bare, stick, (0.75 * smooth((made_up(p) - 0.05) / 0.5))[:, None])
 
 # %% ../../nbs/1-faces/02j_mouth.ipynb #3cdeee70
 def teeth(s: Scene, gap: Tensor) -> tuple[Tensor, Tensor]:
-    "(cover N×H×W, colour N×3×H×W) of the upper teeth: cream, in the shadow of the lip, dark towards the corners of the mouth"
+    """(cover N×H×W, colour N×3×H×W) of the upper teeth: cream, in the shadow of the lip, dark towards the corners of
+    the mouth"""
     t, _, _, top, low, _ = s.mouth
     down = s.v - top
     edge = 0.016 + 0.070 * smooth(gap / 0.10) - 0.012 * t * t - 0.006 * stripes(s.U + 0.030, 0.060)
@@ -57,8 +60,16 @@ def lips(c: Canvas, s: Scene, between) -> None:
     c.paint(0.94 * between(top, seam_top), tone * (light * fine * (0.94 - 0.32 * up * up))[:, None], U_LIP)
     down = ((v - seam_low) / (bottom - seam_low).clamp(min=0.008)).clamp(0, 1)
     body = light * fine * (0.82 + 0.44 * bump(down, 0, 0.45, 0, 0.55, 1) - 0.16 * down ** 4)
-    wet = (0.08 + 0.30 * p.lip_gloss ** 2) * bump(down, t, 0.42, -0.15 * p.light_x * torch.sign(s.u), 0.30, 0.75) * (1 + 1.5 * s.texture.skin)
-    c.paint(0.94 * between(seam_low, bottom), tone * body[:, None] + wet.clamp(min=0)[:, None] * rgb(1.0, 0.93, 0.90, v), L_LIP)
+    wet = (
+        (0.08 + 0.30 * p.lip_gloss**2)
+        * bump(down, t, 0.42, -0.15 * p.light_x * torch.sign(s.u), 0.30, 0.75)
+        * (1 + 1.5 * s.texture.skin)
+    )
+    c.paint(
+        0.94 * between(seam_low, bottom),
+        tone * body[:, None] + wet.clamp(min=0)[:, None] * rgb(1.0, 0.93, 0.90, v),
+        L_LIP,
+    )
 
 # %% ../../nbs/1-faces/02j_mouth.ipynb #36de60fc
 def mouth_corners(c: Canvas, s: Scene, half: Tensor) -> None:
@@ -76,10 +87,12 @@ def mouth(c: Canvas, s: Scene) -> None:
     t, half, top, seam_top, seam_low, bottom = s.mouth
     wide = (t.abs() - 1) * half
     soft = 1.4 * px
-    between = lambda low, high: inside(torch.maximum(torch.maximum(low - v, v - high), wide), soft)
+    def between(low, high):
+        return inside(torch.maximum(torch.maximum(low - v, v - high), wide), soft)
     gap = seam_low - seam_top
     apart = smooth(gap / 0.03)
-    for low, high, label in ((top, (seam_top + seam_low) / 2, U_LIP), ((seam_top + seam_low) / 2, bottom, L_LIP)): c.mark(between(low, high), label)
+    for low, high, label in ((top, (seam_top + seam_low) / 2, U_LIP), ((seam_top + seam_low) / 2, bottom, L_LIP)):
+        c.mark(between(low, high), label)
     inner_mouth(c, s, between(seam_top, seam_low) * apart, gap)
     lips(c, s, between)
     line = ridge(v - seam_top, 0.013, 0.7 * px) * smooth((1.04 - t.abs()) / 0.12)

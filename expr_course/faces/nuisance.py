@@ -17,7 +17,8 @@ KINDS = ("exposure", "balance", "blur", "small", "noise", "blocks")
 BLOCK = 8     # pixels a side of the blocks of a picture stored too small
 
 def _dice(n: int, seed: int) -> list[torch.Generator]:
-    "A generator for each of n pictures: it depends on the seed and the picture's place, not on its company, nor on who else uses this seed"
+    """A generator for each of n pictures: it depends on the seed and the picture's place, not on its company, nor on
+    who else uses this seed"""
     return [torch.Generator().manual_seed((seed * 1_000_003 + k + 1) * 2_654_435_761 % 2 ** 32) for k in range(n)]
 
 def _draws(dice: list[torch.Generator], like: Tensor) -> Tensor:
@@ -26,8 +27,12 @@ def _draws(dice: list[torch.Generator], like: Tensor) -> Tensor:
 
 # %% ../../nbs/1-faces/02o_nuisance.ipynb #f542788a
 def expose(image: Tensor, much: Tensor, which: Tensor) -> Tensor:
-    "Too bright or too dark by up to one stop, and a flatter or steeper curve. image in [0, 1]; much, which: N×1×1×1 in [0, 1]"
-    return (image.clamp(min=1e-4) ** torch.exp(0.6 * much * (2 * which - 1)) * torch.exp(0.35 * much * (2 * (7 * which % 1) - 1))).clamp(0, 1)
+    """Too bright or too dark by up to one stop, and a flatter or steeper curve. image in [0, 1]; much, which: N×1×1×1
+    in [0, 1]"""
+    return (
+        image.clamp(min=1e-4) ** torch.exp(0.6 * much * (2 * which - 1))
+        * torch.exp(0.35 * much * (2 * (7 * which % 1) - 1))
+    ).clamp(0, 1)
 
 # %% ../../nbs/1-faces/02o_nuisance.ipynb #e4f9e45b
 def balance(image: Tensor, much: Tensor, which: Tensor) -> Tensor:
@@ -79,7 +84,8 @@ def _waves(device: torch.device) -> Tensor:
 
 # %% ../../nbs/1-faces/02o_nuisance.ipynb #944c7b74
 def blocks(image: Tensor, much: Tensor, which: Tensor) -> Tensor:
-    """The traces of a JPEG file: blocks of 8×8 pixels whose cosine coefficients are rounded, the finer the coarser, colours more than light.
+    """The traces of a JPEG file: blocks of 8×8 pixels whose cosine coefficients are rounded, the finer the coarser,
+    colours more than light.
 
     The rounding lets gradients pass as if it were not there."""
     n, _, h, w = image.shape
@@ -89,7 +95,11 @@ def blocks(image: Tensor, much: Tensor, which: Tensor) -> Tensor:
     x = x.view(n, 3, (h + down) // BLOCK, BLOCK, (w + across) // BLOCK, BLOCK)
     waves, k = _waves(image.device), torch.arange(BLOCK, device=image.device)
     coded = torch.einsum("ai,nchiwj,bj->nchawb", waves, x, waves)
-    step = (0.02 + 0.10 * much.view(n, 1, 1, 1, 1, 1)) * (1 + 0.6 * (k[:, None, None] + k)) * torch.tensor([1.0, 2.0, 2.0], device=image.device).view(3, 1, 1, 1, 1)
+    step = (
+        (0.02 + 0.10 * much.view(n, 1, 1, 1, 1, 1))
+        * (1 + 0.6 * (k[:, None, None] + k))
+        * torch.tensor([1.0, 2.0, 2.0], device=image.device).view(3, 1, 1, 1, 1)
+    )
     coded = coded + (torch.round(coded / step) * step - coded).detach()
     x = torch.einsum("ai,nchawb,bj->nchiwj", waves, coded, waves).reshape(n, 3, h + down, w + across)[..., :h, :w]
     return torch.einsum("ij,njhw->nihw", torch.linalg.inv(mix), x)
@@ -98,12 +108,18 @@ def blocks(image: Tensor, much: Tensor, which: Tensor) -> Tensor:
 def nuisances(images: Tensor, seed: int, strength: float = 1.0, share: float = 0.5) -> Tensor:
     """The same pictures as a worse camera, file or moment would have given them; labels and landmarks stay valid.
 
-    images: N×3×H×W float in [-1, 1]; seed: 0 to 2**31 - 1, and the same seed does the same to the k-th picture of any pictures of this size, so x and its
-    counterfactual x* can be spoilt alike; strength: 0 (nothing) to 1; share: how often each of `KINDS` happens to a picture. What happens to a
-    picture, and how much of it, does not depend on strength or size. Differentiable; in [-1, 1]. Raises `ValueError` for other shapes, types or numbers."""
-    if images.ndim != 4 or images.shape[1] != 3 or not len(images): raise ValueError(f"nuisances takes pictures N×3×H×W and got {'×'.join(map(str, images.shape))}")
-    if not images.is_floating_point(): raise ValueError(f"nuisances takes float pictures in [-1, 1] and got {images.dtype}: divide bytes by 127.5 and subtract 1")
-    if not 0 <= strength <= 1 or not 0 <= share <= 1: raise ValueError(f"strength and share lie between 0 and 1, not {strength} and {share}")
+    images: N×3×H×W float in [-1, 1]; seed: 0 to 2**31 - 1, and the same seed does the same to the k-th picture of any
+    pictures of this size, so x and its counterfactual x* can be spoilt alike; strength: 0 (nothing) to 1; share: how
+    often each of `KINDS` happens to a picture. What happens to a picture, and how much of it, does not depend on
+    strength or size. Differentiable; in [-1, 1]. Raises `ValueError` for other shapes, types or numbers."""
+    if images.ndim != 4 or images.shape[1] != 3 or not len(images):
+        raise ValueError(f"nuisances takes pictures N×3×H×W and got {'×'.join(map(str, images.shape))}")
+    if not images.is_floating_point():
+        raise ValueError(
+            f"nuisances takes float pictures in [-1, 1] and got {images.dtype}: divide bytes by 127.5 and subtract 1"
+        )
+    if not 0 <= strength <= 1 or not 0 <= share <= 1:
+        raise ValueError(f"strength and share lie between 0 and 1, not {strength} and {share}")
     if not 0 <= seed < 2 ** 31: raise ValueError(f"the seed {seed} is outside 0 to 2**31 - 1")
     dice = _dice(len(images), seed)
     image = (images.float() + 1) / 2

@@ -29,7 +29,8 @@ def coverage(f: Tensor) -> Tensor:
 
 # %% ../../nbs/1-faces/02e_painter.ipynb #6f85db11
 def inside(distance: Tensor, px: Tensor | float) -> Tensor:
-    "Share of each pixel inside {distance < 0}, in [0, 1], for a true distance (N×H×W, head units); px: size of a pixel (N×1×1 or number)"
+    """Share of each pixel inside {distance < 0}, in [0, 1], for a true distance (N×H×W, head units); px: size of a
+    pixel (N×1×1 or number)"""
     return (0.5 - distance / px).clamp(0, 1)
 
 # %% ../../nbs/1-faces/02e_painter.ipynb #f4d69903
@@ -38,7 +39,8 @@ def rgb(red: float, green: float, blue: float, like: Tensor) -> Tensor:
     return torch.tensor([red, green, blue], device=like.device, dtype=like.dtype).view(1, 3, 1, 1)
 
 def hsv(hue: Tensor, saturation: Tensor | float, value: Tensor | float) -> Tensor:
-    "Colours N×3×… from hue (red 0, green 1/3, blue 2/3, red again 1), saturation and value in [0, 1]: tensors N×1×1 or N×H×W, or numbers"
+    """Colours N×3×… from hue (red 0, green 1/3, blue 2/3, red again 1), saturation and value in [0, 1]: tensors N×1×1
+    or N×H×W, or numbers"""
     saturation, value = (x[:, None] if torch.is_tensor(x) else x for x in (saturation, value))
     k = (torch.tensor([5.0, 3.0, 1.0], device=hue.device).view(1, 3, 1, 1) + hue[:, None] * 6) % 6
     return value - value * saturation * torch.minimum(k, 4 - k).clamp(0, 1)
@@ -52,10 +54,18 @@ def along(stops: tuple, x: Tensor) -> Tensor:
     return torch.lerp(stops[i], stops[i + 1], (k - i)[:, None])[:, :, None, None]
 
 # %% ../../nbs/1-faces/02e_painter.ipynb #50d48acd
-SKIN_TONES = ((0.97, 0.78, 0.69), (0.93, 0.70, 0.59), (0.88, 0.62, 0.50), (0.78, 0.52, 0.40), (0.61, 0.38, 0.28), (0.40, 0.245, 0.18))
+SKIN_TONES = (
+    (0.97, 0.78, 0.69),
+    (0.93, 0.70, 0.59),
+    (0.88, 0.62, 0.50),
+    (0.78, 0.52, 0.40),
+    (0.61, 0.38, 0.28),
+    (0.40, 0.245, 0.18),
+)
 
 def skin_color(p: SimpleNamespace) -> Tensor:
-    "N×3×1×1 in [0, 1]: the whole range of human skin, from light to dark (`skin_tone`), with a warm or a cool `undertone`"
+    """N×3×1×1 in [0, 1]: the whole range of human skin, from light to dark (`skin_tone`), with a warm or a cool
+    `undertone`"""
     return along(SKIN_TONES, p.skin_tone) + 0.025 * p.undertone[:, None] * rgb(1, 0, -1, p.undertone)
 
 # %% ../../nbs/1-faces/02e_painter.ipynb #779b0728
@@ -76,44 +86,73 @@ def iris_color(p: SimpleNamespace) -> Tensor:
 
 # %% ../../nbs/1-faces/02e_painter.ipynb #ebf14a31
 def texture(people: Identity, which: int, x: Tensor, y: Tensor) -> Tensor:
-    "The people's texture number `which`, read at x, y (N×H×W; the grid spans -1 to 1 and reflects at its borders): N×H×W in [-0.5, 0.5]"
+    """The people's texture number `which`, read at x, y (N×H×W; the grid spans -1 to 1 and reflects at its borders):
+    N×H×W in [-0.5, 0.5]"""
     grid, values = torch.stack([x, y], -1), people.textures[:, which:which + 1] - 0.5
     return F.grid_sample(values, grid, mode="bilinear", padding_mode="reflection", align_corners=False)[:, 0]
 
 # %% ../../nbs/1-faces/02e_painter.ipynb #d68cdfdb
 def all_textures(people: Identity, u: Tensor, v: Tensor, x: Tensor, y: Tensor) -> SimpleNamespace:
-    "skin, pores, hair, back, glow, each N×H×W: skin and hair move with the head (read at u, v), the background stays with the picture (x, y)"
-    return SimpleNamespace(skin=texture(people, 0, 0.4 * u, 0.4 * v) + 0.7 * texture(people, 0, 1.1 * u, 1.1 * v), pores=texture(people, 0, 3.7 * u, 3.7 * v),
-                           hair=texture(people, 1, 4.3 * u, 0.55 * v) + 0.6 * texture(people, 1, 2.0 * u, 0.3 * v),
-                           back=texture(people, 2, 0.30 * x, 0.30 * y) + 0.22 * texture(people, 2, 0.8 * x, 0.8 * y),
-                           glow=texture(people, 3, 0.25 * x, 0.25 * y))
+    """skin, pores, hair, back, glow, each N×H×W: skin and hair move with the head (read at u, v), the background stays
+    with the picture (x, y)"""
+    return SimpleNamespace(
+        skin=texture(people, 0, 0.4 * u, 0.4 * v) + 0.7 * texture(people, 0, 1.1 * u, 1.1 * v),
+        pores=texture(people, 0, 3.7 * u, 3.7 * v),
+        hair=texture(people, 1, 4.3 * u, 0.55 * v) + 0.6 * texture(people, 1, 2.0 * u, 0.3 * v),
+        back=texture(people, 2, 0.30 * x, 0.30 * y) + 0.22 * texture(people, 2, 0.8 * x, 0.8 * y),
+        glow=texture(people, 3, 0.25 * x, 0.25 * y),
+    )
 
 # %% ../../nbs/1-faces/02e_painter.ipynb #0f0136a6
 LABELS = ("background", "skin", "nose", "eye_g", "l_eye", "r_eye", "l_brow", "r_brow", "l_ear", "r_ear", "mouth",
           "u_lip", "l_lip", "hair", "hat", "ear_r", "neck_l", "neck", "cloth")     # CelebAMask-HQ's official order
-SKIN, NOSE, EYE_G, L_EYE, R_EYE, L_BROW, R_BROW, L_EAR, R_EAR, MOUTH, U_LIP, L_LIP, HAIR, HAT, EAR_R, NECK_L, NECK, CLOTH = range(1, 19)
+(
+    SKIN,
+    NOSE,
+    EYE_G,
+    L_EYE,
+    R_EYE,
+    L_BROW,
+    R_BROW,
+    L_EAR,
+    R_EAR,
+    MOUTH,
+    U_LIP,
+    L_LIP,
+    HAIR,
+    HAT,
+    EAR_R,
+    NECK_L,
+    NECK,
+    CLOTH,
+) = range(1, 19)
 
 # %% ../../nbs/1-faces/02e_painter.ipynb #5857f6e3
 @dataclass
 class Canvas:
     """A picture and its labels, painted together from back to front.
 
-    image: N×3×H×W in [0, 1]; labels: N×H×W bytes; right: N×H×W bytes, 1 on the right side of the person and 0 on the left."""
+    image: N×3×H×W in [0, 1]; labels: N×H×W bytes; right: N×H×W bytes, 1 on the right side of the person and 0 on the
+    left."""
     image: Tensor
     labels: Tensor
     right: Tensor
 
     def paint(self, cover: Tensor, color: Tensor, label: int | None = None, right: int | None = None) -> None:
-        "Blend color (N×3×… in [0, 1]) in by cover (N×H×W in [0, 1]); with a label, mark the pixels that it mostly covers"
+        """Blend color (N×3×… in [0, 1]) in by cover (N×H×W in [0, 1]); with a label, mark the pixels that it mostly
+        covers"""
         self.image = torch.lerp(self.image, color, cover[:, None])
-        if label is not None: self.mark(cover, label, right)
+        if label is not None:
+            self.mark(cover, label, right)
 
     def mark(self, cover: Tensor, label: int, right: int | None = None) -> None:
         "Label without painting; `right` is the label on the person's right side, where the sides have their own"
         with torch.no_grad():
             there = cover > 0.5
-            if right is None: self.labels = self.labels.masked_fill(there, label)
-            else: self.labels = torch.where(there, label + (right - label) * self.right, self.labels)
+            if right is None:
+                self.labels = self.labels.masked_fill(there, label)
+            else:
+                self.labels = torch.where(there, label + (right - label) * self.right, self.labels)
 
     def part(self, where: tuple) -> "Canvas":
         "A copy of some people, rows and columns (a tuple of three indices) to paint on; `put` brings it back"
@@ -130,4 +169,8 @@ class Canvas:
 def blank(u: Tensor) -> Canvas:
     "An empty, black canvas labelled background, for heads whose coordinate u (N×H×W) is positive on the person's left"
     n, height, width = u.shape
-    return Canvas(u.new_zeros(n, 3, height, width), torch.zeros(n, height, width, dtype=torch.uint8, device=u.device), (u <= 0).byte())
+    return Canvas(
+        u.new_zeros(n, 3, height, width),
+        torch.zeros(n, height, width, dtype=torch.uint8, device=u.device),
+        (u <= 0).byte(),
+    )

@@ -20,7 +20,8 @@ from .geometry import AUMaps, bump, ridge, smooth, window
 STEEP = 4.0
 
 def slopes(height: Tensor, scale: Tensor | float) -> tuple[Tensor, Tensor]:
-    """How steeply a height N×H×W (head units, towards the viewer) rises per head unit to the right and down, at most STEEP.
+    """How steeply a height N×H×W (head units, towards the viewer) rises per head unit to the right and down, at most
+    STEEP.
 
     scale: half the picture's side in head units, N×1×1. The outermost row and column count as level."""
     gx, gy = torch.zeros_like(height), torch.zeros_like(height)
@@ -31,15 +32,20 @@ def slopes(height: Tensor, scale: Tensor | float) -> tuple[Tensor, Tensor]:
 
 # %% ../../nbs/1-faces/02d_relief.ipynb #b504f71b
 def lamp(p: SimpleNamespace) -> tuple[Tensor, Tensor]:
-    "Direction to the main lamp as slopes (x to the picture's right, y down; the third part is 1): above the eyes, more or less to one side"
+    """Direction to the main lamp as slopes (x to the picture's right, y down; the third part is 1): above the eyes,
+    more or less to one side"""
     return 0.95 * p.light_x * p.light_x.abs() ** 0.5, 0.36 * p.light_y - 0.30
 
 # %% ../../nbs/1-faces/02d_relief.ipynb #09162b44
-def shade(p: SimpleNamespace, height: Tensor, scale: Tensor | float, open_: Tensor | float = 1.0, lit: Tensor | float = 1.0) -> tuple[Tensor, Tensor]:
-    """(light, shine) on a surface of the given height towards the viewer, N×H×W in head units: about 0.1 to 1.4, and a highlight from 0 up.
+def shade(
+    p: SimpleNamespace, height: Tensor, scale: Tensor | float, open_: Tensor | float = 1.0, lit: Tensor | float = 1.0
+) -> tuple[Tensor, Tensor]:
+    """(light, shine) on a surface of the given height towards the viewer, N×H×W in head units: about 0.1 to 1.4, and a
+    highlight from 0 up.
 
-    The main lamp (`lamp`; the larger light_soft, the further it reaches round the head), a weaker one from the other side (fill), one from behind
-    (rim), and light from everywhere (ambient), most of it from above. open_: how much of that light reaches a place; lit: how much of the lamp's."""
+    The main lamp (`lamp`; the larger light_soft, the further it reaches round the head), a weaker one from the other
+    side (fill), one from behind (rim), and light from everywhere (ambient), most of it from above. open_: how much of
+    that light reaches a place; lit: how much of the lamp's."""
     gx, gy = slopes(height, scale)
     up = (1 + gx * gx + gy * gy).rsqrt()
     x, y = lamp(p)
@@ -56,21 +62,25 @@ def shade(p: SimpleNamespace, height: Tensor, scale: Tensor | float, open_: Tens
 
 # %% ../../nbs/1-faces/02d_relief.ipynb #f0466089
 def cast_shadow(p: SimpleNamespace, height: Tensor, scale: Tensor) -> Tensor:
-    """How much of the main lamp reaches each place of a surface, N×H×W in [0, 1]: whatever stands between casts a soft shadow.
+    """How much of the main lamp reaches each place of a surface, N×H×W in [0, 1]: whatever stands between casts a soft
+    shadow.
 
     From each pixel some steps are taken towards the lamp; where the surface rises above the ray it is dark."""
     x, y = lamp(p)
     line = (torch.arange(height.shape[-1], device=height.device) + 0.5) * 2 / height.shape[-1] - 1
     hidden = torch.zeros_like(height)
     for far in (0.05, 0.10, 0.17, 0.26, 0.38):
-        grid = torch.stack([(line + far * x / scale).expand_as(height), (line[:, None] + far * y / scale).expand_as(height)], -1)
+        grid = torch.stack(
+            [(line + far * x / scale).expand_as(height), (line[:, None] + far * y / scale).expand_as(height)], -1
+        )
         above = F.grid_sample(height[:, None], grid, mode="bilinear", padding_mode="border", align_corners=False)[:, 0]
         hidden = torch.maximum(hidden, (above - height - far + 0.02) / (0.05 + 0.45 * far))
     return 1 - (0.75 - 0.40 * p.light_soft) * smooth(hidden)
 
 # %% ../../nbs/1-faces/02d_relief.ipynb #b705fc94
 def nose_bulge(p: SimpleNamespace, a: AUMaps, U: Tensor, v: Tensor) -> Tensor:
-    "Height of the nostril wings (lifted by AU09 and AU10), of the tip and the philtrum over the plain nose of `nose_depth`, N×H×W in head units"
+    """Height of the nostril wings (lifted by AU09 and AU10), of the tip and the philtrum over the plain nose of
+    `nose_depth`, N×H×W in head units"""
     lift = 0.03 * (a.AU09 + 0.5 * a.AU10)
     low = p.eye_y + 0.90 * p.nose_length - lift
     wing = 0.055 * bump(U, v, 0.72 * p.nose_width, low, 0.42 * p.nose_width, 0.070)
@@ -82,14 +92,18 @@ def nose_bulge(p: SimpleNamespace, a: AUMaps, U: Tensor, v: Tensor) -> Tensor:
 # %% ../../nbs/1-faces/02d_relief.ipynb #16bdefae
 def sockets(p: SimpleNamespace, U: Tensor, v: Tensor) -> Tensor:
     "Height of the eye sockets (negative) and of the eyeballs in them, N×H×W in head units"
-    deep = -0.075 * bump(U, v, p.eye_x - 0.03, p.eye_y - 0.015, 0.20, 0.115) - 0.045 * bump(U, v, 0.14, p.eye_y - 0.02, 0.085, 0.10)
+    deep = -0.075 * bump(U, v, p.eye_x - 0.03, p.eye_y - 0.015, 0.20, 0.115) - 0.045 * bump(
+        U, v, 0.14, p.eye_y - 0.02, 0.085, 0.10
+    )
     return deep + 0.050 * bump(U, v, p.eye_x, p.eye_y, 0.115, 0.080)
 
 # %% ../../nbs/1-faces/02d_relief.ipynb #c6c43660
 def brow_bulges(p: SimpleNamespace, a: AUMaps, U: Tensor, v: Tensor) -> Tensor:
     "Height of brow ridges and of the pad that AU04 knits between them, N×H×W in head units"
     brow_y = p.eye_y - p.brow_gap - 0.02
-    brow = 0.030 * bump(U, v, p.brow_x - 0.05 - 0.03 * a.AU04, brow_y + 0.05 * a.AU04 - 0.05 * (a.AU01 + a.AU02) / 2, 0.25, 0.085)
+    brow = 0.030 * bump(
+        U, v, p.brow_x - 0.05 - 0.03 * a.AU04, brow_y + 0.05 * a.AU04 - 0.05 * (a.AU01 + a.AU02) / 2, 0.25, 0.085
+    )
     knit = 0.030 * a.AU04 * bump(U, v, 0.0, brow_y + 0.02, 0.07, 0.09)
     return brow + knit
 
@@ -114,20 +128,23 @@ def mouth_bulges(p: SimpleNamespace, a: AUMaps, U: Tensor, v: Tensor, mouth: tup
 def bulges(p: SimpleNamespace, a: AUMaps, U: Tensor, v: Tensor, mouth: tuple) -> Tensor:
     """Height of the face over the skull towards the viewer, without furrows, N×H×W in head units (about -0.06 to 0.3).
 
-    U: distance from the midline; v: height on resting skin (`jaw_skin`), both in head units; mouth: the curves of `mouth_curves`."""
+    U: distance from the midline; v: height on resting skin (`jaw_skin`), both in head units; mouth: the curves of
+    `mouth_curves`."""
     return nose_bulge(p, a, U, v) + brow_bulges(p, a, U, v) + cheek_bulges(p, a, U, v) + mouth_bulges(p, a, U, v, mouth)
 
 # %% ../../nbs/1-faces/02d_relief.ipynb #c2d7b5f0
 def stripes(x: Tensor, period: float, px: Tensor | float = 0.0) -> Tensor:
     """Soft dark lines, one every period: 1 on a line, 0 between. x, period and px (the size of a pixel) in head units.
 
-    Lines need pixels: from 3.6 pixels a period down to 1.6 they fade into their mean, 3/8. A px that is a plain number is ignored."""
+    Lines need pixels: from 3.6 pixels a period down to 1.6 they fade into their mean, 3/8. A px that is a plain number
+    is ignored."""
     seen = smooth((period / px - 1.6) / 2) if torch.is_tensor(px) else 1.0
     return 0.375 + seen * ((0.5 + 0.5 * torch.cos(x * (6.2832 / period))) ** 2 - 0.375)
 
 # %% ../../nbs/1-faces/02d_relief.ipynb #ee33369f
 def forehead_furrows(p: SimpleNamespace, a: AUMaps, U: Tensor, v: Tensor) -> Tensor:
-    """Depth of the furrows of AU01, AU02 (lines across) and AU04 (between the brows), and the lines that age leaves: N×H×W, from 0 up.
+    """Depth of the furrows of AU01, AU02 (lines across) and AU04 (between the brows), and the lines that age leaves:
+    N×H×W, from 0 up.
 
     p also holds px, the size of a pixel; U, v: place on the head, in head units."""
     middle = p.eye_y - p.brow_gap - 0.20
@@ -139,7 +156,8 @@ def forehead_furrows(p: SimpleNamespace, a: AUMaps, U: Tensor, v: Tensor) -> Ten
 
 # %% ../../nbs/1-faces/02d_relief.ipynb #a226a10d
 def eye_furrows(p: SimpleNamespace, a: AUMaps, U: Tensor, v: Tensor) -> Tensor:
-    "Depth of crow's feet (AU06), the folds below the eye (AU06, and AU07 near the lid), and what age leaves there: N×H×W, from 0 up"
+    """Depth of crow's feet (AU06), the folds below the eye (AU06, and AU07 near the lid), and what age leaves there:
+    N×H×W, from 0 up"""
     outer = p.eye_x + p.eye_width
     fan = (v - p.eye_y) / (0.6 + 2.5 * (U - outer).clamp(min=0)) + 0.02
     feet = stripes(fan, 0.070, p.px) * bump(U, v, outer + 0.085, p.eye_y + 0.015, 0.085, 0.11)
@@ -152,7 +170,8 @@ def eye_furrows(p: SimpleNamespace, a: AUMaps, U: Tensor, v: Tensor) -> Tensor:
 
 # %% ../../nbs/1-faces/02d_relief.ipynb #ee39cef5
 def nose_furrows(p: SimpleNamespace, a: AUMaps, U: Tensor, v: Tensor) -> Tensor:
-    "Depth of the wrinkles at the nose's root (AU09) and the nasolabial fold (AU09, AU10 above; AU12 and age all along): N×H×W, from 0 up"
+    """Depth of the wrinkles at the nose's root (AU09) and the nasolabial fold (AU09, AU10 above; AU12 and age all
+    along): N×H×W, from 0 up"""
     root = stripes(v - p.eye_y - 0.8 * U - 0.03, 0.085, p.px) * bump(U, v, 0.03, p.eye_y + 0.07, 0.13, 0.13)
     base = p.eye_y + p.nose_length
     s = (v - base + 0.09) / (p.mouth_y + 0.06 - base + 0.09)
@@ -165,19 +184,25 @@ def nose_furrows(p: SimpleNamespace, a: AUMaps, U: Tensor, v: Tensor) -> Tensor:
 
 # %% ../../nbs/1-faces/02d_relief.ipynb #5cb9abc9
 def corner_furrows(p: SimpleNamespace, a: AUMaps, U: Tensor, v: Tensor, half: Tensor) -> Tensor:
-    "Depth of the furrows beside the mouth, half its width (head units) from the midline: AU14, AU15, AU20. N×H×W, from 0 up"
+    """Depth of the furrows beside the mouth, half its width (head units) from the midline: AU14, AU15, AU20. N×H×W,
+    from 0 up"""
     corner_y = p.mouth_y - 0.105 * a.AU12 + 0.085 * a.AU15 - 0.035 * a.AU17
     side = U - half
     dimple = ridge(side - 0.045, 0.040, p.px) * bump(U, v, half + 0.045, corner_y, 0.07, 0.085)
-    droop = ridge(side - 0.025 - 0.45 * (v - corner_y), 0.038, p.px) * window(v, corner_y + 0.005, corner_y + 0.15, 0.06)
+    droop = ridge(side - 0.025 - 0.45 * (v - corner_y), 0.038, p.px) * window(
+        v, corner_y + 0.005, corner_y + 0.15, 0.06
+    )
     stretch = ridge(side - 0.065, 0.036, p.px) * window(v, corner_y - 0.07, corner_y + 0.11, 0.06)
     return 1.3 * a.AU14 * dimple + 1.2 * a.AU15 * droop + 0.9 * a.AU20 * stretch
 
 # %% ../../nbs/1-faces/02d_relief.ipynb #73992af2
 def chin_furrows(p: SimpleNamespace, a: AUMaps, U: Tensor, v: Tensor) -> Tensor:
-    "Depth of the cobbled chin and the dent above it (AU17), and of the pleats around pursed lips (AU23): N×H×W, from 0 up"
+    """Depth of the cobbled chin and the dent above it (AU17), and of the pleats around pursed lips (AU23): N×H×W, from
+    0 up"""
     above, below, chin = p.mouth_y - p.upper_lip, p.mouth_y + p.lower_lip, p.chin_y - 0.135
-    pursed = stripes(U - 0.02, 0.062, p.px) * (bump(U, v, 0.0, above - 0.035, 0.17, 0.055) + bump(U, v, 0.0, below + 0.045, 0.17, 0.055))
+    pursed = stripes(U - 0.02, 0.062, p.px) * (
+        bump(U, v, 0.0, above - 0.035, 0.17, 0.055) + bump(U, v, 0.0, below + 0.045, 0.17, 0.055)
+    )
     crossed = stripes(U + 0.35 * (v - chin), 0.080, p.px) + stripes(v - chin - 0.35 * U, 0.074, p.px) - 0.40
     cobble = crossed.clamp(min=0) * bump(U, v, 0.0, chin, 0.19, 0.105)
     mental = ridge(v - below - 0.030 + 0.02 * a.AU17, 0.034, p.px) * window(U, -0.17, 0.17, 0.08)

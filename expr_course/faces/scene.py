@@ -33,8 +33,8 @@ class Box(NamedTuple):
     """Where something can be, and on whom.
 
     limits: numbers of the people -> (top, bottom, half width) in head units, each a number or N×1×1;
-    worn: numbers of the people -> N×1×1 bool, who has it at all (None: everybody); body: it is a place on the body (`body_to_image`),
-    which takes no part in the head's turn; there a part's u, v, U are body coordinates."""
+    worn: numbers of the people -> N×1×1 bool, who has it at all (None: everybody); body: it is a place on the body
+    (`body_to_image`), which takes no part in the head's turn; there a part's u, v, U are body coordinates."""
     limits: Callable
     worn: Callable | None = None
     body: bool = False
@@ -67,7 +67,8 @@ everywhere = within(WHOLE.limits)
 MARGIN, POINTS = 2, 5     # pixels around a box; points along its sides
 
 def find_boxes(p: Any, frame: Any, size: int, boxes: dict[str, Box]) -> dict[str, tuple | None]:
-    "name -> (people, rows, columns), three indices that cut the box out of any map N×size×size, or None where nobody has anything to draw"
+    """name -> (people, rows, columns), three indices that cut the box out of any map N×size×size, or None where nobody
+    has anything to draw"""
     one = torch.ones_like(p.eye_x)
     limits = torch.stack([torch.cat([one * x for x in box.limits(p)], 1) for box in boxes.values()], 1)        # N×K×3×1
     worn = torch.stack([(box.worn(p) if box.worn else one > 0).flatten() for box in boxes.values()], 1)       # N×K
@@ -80,7 +81,8 @@ def find_boxes(p: Any, frame: Any, size: int, boxes: dict[str, Box]) -> dict[str
     xy = torch.where(body[:, None, None], torch.stack(body_to_image(frame, u, v, size), -1), xy)
     first = xy.amin(2).masked_fill(~worn[..., None], size).amin(0).floor() - MARGIN
     last = xy.amax(2).masked_fill(~worn[..., None], 0).amax(0).ceil() + 1 + MARGIN
-    edges = torch.cat([first, last], -1).clamp(0, size).long().tolist()                                      # the one look at the data
+    # the one look at the data
+    edges = torch.cat([first, last], -1).clamp(0, size).long().tolist()
     return {name: _indices(who, *edge) for name, who, edge in zip(boxes, worn.T.cpu(), edges)}
 
 # %% ../../nbs/1-faces/02f_scene.ipynb #c9cd4020
@@ -91,15 +93,17 @@ def _indices(who: Tensor, left: int, top: int, right: int, bottom: int) -> tuple
 
 # %% ../../nbs/1-faces/02f_scene.ipynb #d57966de
 class Scene:
-    """What there is to know about N people and the pixels of their pictures, as attributes: `p` (numbers N×1×1), `a` (AU maps),
-    colours N×3×1×1, maps N×H×W. `scene.part(name)` is the same seen through the box of that name."""
-    def __init__(self, **known: Any): self.__dict__.update(known)
+    """What there is to know about N people and the pixels of their pictures, as attributes: `p` (numbers N×1×1), `a`
+    (AU maps), colours N×3×1×1, maps N×H×W. `scene.part(name)` is the same seen through the box of that name."""
+    def __init__(self, **known: Any):
+        self.__dict__.update(known)
 
     def part(self, name: str) -> "Part":
         "The scene inside a box; the same object at every call"
         if name not in self.parts:
             part = self.parts[name] = Part(self, self.boxes[name])
-            if name in self.bodily: part.u, part.v, part.U = (part.cut(getattr(self.body, x)) for x in "uvU")
+            if name in self.bodily:
+                part.u, part.v, part.U = (part.cut(getattr(self.body, x)) for x in "uvU")
         return self.parts[name]
 
     def cut_people(self, who: Tensor) -> "Part":
@@ -109,13 +113,16 @@ class Scene:
     def local(self, name: str, draw: Callable) -> Tensor:
         "A map N×H×W that is `draw(part)` inside the box and 0 outside"
         out = torch.zeros_like(self.u)
-        if self.boxes[name] is not None: out[self.boxes[name]] = draw(self.part(name))
+        if self.boxes[name] is not None:
+            out[self.boxes[name]] = draw(self.part(name))
         return out
 
 # %% ../../nbs/1-faces/02f_scene.ipynb #ed51c944
 class Part(Scene):
-    "A scene, or a bag inside it, seen through a box (`where`: people, rows, columns); attributes are cut out when first asked for"
-    def __init__(self, whole: Any, where: tuple): super().__init__(whole=whole, where=where)
+    """A scene, or a bag inside it, seen through a box (`where`: people, rows, columns); attributes are cut out when
+    first asked for"""
+    def __init__(self, whole: Any, where: tuple):
+        super().__init__(whole=whole, where=where)
 
     def __getattr__(self, name: str) -> Any:
         if name.startswith("__"): raise AttributeError(name)
@@ -141,7 +148,8 @@ def find_mouth(s: Scene) -> tuple[Tensor, ...]:
     q = s.part("mouth_furrows")
     curves = mouth_curves(q.p, q.a, q.U)
     out = tuple(torch.full_like(s.u, 9.0) for _ in curves)
-    for whole, curve in zip(out, curves): whole[s.boxes["mouth_furrows"]] = curve
+    for whole, curve in zip(out, curves):
+        whole[s.boxes["mouth_furrows"]] = curve
     return out
 
 # %% ../../nbs/1-faces/02f_scene.ipynb #d9ab3b24
@@ -157,7 +165,8 @@ def find_furrows(s: Scene) -> Tensor:
 
 # %% ../../nbs/1-faces/02f_scene.ipynb #02ff466e
 def form(s: Scene) -> Tensor:
-    "Height of head, nose and eye sockets towards the viewer, in the pose of the head and without any action unit, N×H×W in head units"
+    """Height of head, nose and eye sockets towards the viewer, in the pose of the head and without any action unit,
+    N×H×W in head units"""
     p, q, angle = s.p, s.frame, around(s.p, s.u).clamp(-1.6, 1.6)
     edge = outline(p, s.U, s.v)
     ahead = DEEP * angle.cos() + profile(p, s.v) - 0.50 * (edge + 0.45).clamp(0, 0.7) ** 2
@@ -168,16 +177,22 @@ def form(s: Scene) -> Tensor:
 
 # %% ../../nbs/1-faces/02f_scene.ipynb #ff8e8b57
 def openness(s: Scene) -> Tensor:
-    "How much of the light from everywhere reaches each place of the face, N×H×W: less in sockets, beside and below the nose, under the lip"
+    """How much of the light from everywhere reaches each place of the face, N×H×W: less in sockets, beside and below
+    the nose, under the lip"""
     p, U, v = s.p, s.U, s.v
     tip = p.eye_y + p.nose_length
-    eye = 0.36 * bump(U, v, 0.145, p.eye_y - 0.03, 0.12, 0.12) + 0.30 * bump(U, v, p.eye_x, p.eye_y - 0.055, 0.19, 0.085)
-    nose = 0.30 * bump(U, v, 1.10 * p.nose_width, tip - 0.05, 0.09, 0.09) + 0.20 * bump(U, v, 0.0, tip + 0.035, 1.1 * p.nose_width, 0.055)
+    eye = 0.36 * bump(U, v, 0.145, p.eye_y - 0.03, 0.12, 0.12) + 0.30 * bump(
+        U, v, p.eye_x, p.eye_y - 0.055, 0.19, 0.085
+    )
+    nose = 0.30 * bump(U, v, 1.10 * p.nose_width, tip - 0.05, 0.09, 0.09) + 0.20 * bump(
+        U, v, 0.0, tip + 0.035, 1.1 * p.nose_width, 0.055
+    )
     return 1 - eye - nose - 0.25 * bump(U, s.sv, 0.0, p.mouth_y + p.lower_lip + 0.045, 0.20, 0.055)
 
 # %% ../../nbs/1-faces/02f_scene.ipynb #899eeb00
 def light_scene(s: Scene) -> None:
-    "Add to the scene: mouth (six curves), outline (negative on the head), face (its coverage), furrow, light and shine, each N×H×W"
+    """Add to the scene: mouth (six curves), outline (negative on the head), face (its coverage), furrow, light and
+    shine, each N×H×W"""
     p = s.p
     s.mouth, s.outline = find_mouth(s), outline(p, s.U, s.sv)
     s.face = s.local("face", lambda q: coverage(q.outline))
@@ -191,14 +206,18 @@ def light_scene(s: Scene) -> None:
 
 # %% ../../nbs/1-faces/02f_scene.ipynb #bc9d68bb
 def make_scene(people: Identity, aus: Tensor, size: int, boxes: dict[str, Box] | None = None) -> Scene:
-    """Everything that the layers of a face need. people: N; aus: N×17×2 in [0, 1]; boxes: of the layers, beside `BOXES`.
+    """Everything that the layers of a face need. people: N; aus: N×17×2 in [0, 1]; boxes: of the layers, beside
+    `BOXES`.
 
-    Attributes: p, a, frame, u, v, U (= |u|), sv (height of the neutral skin), x, y (the picture's own), px, scale, boxes, body (u, v, U of neck
-    and shoulders), plane (x, y of 02c), texture (see `all_textures`), skin and hair (colours N×3×1×1), and what `light_scene` adds."""
+    Attributes: p, a, frame, u, v, U (= |u|), sv (height of the neutral skin), x, y (the picture's own), px, scale,
+    boxes, body (u, v, U of neck and shoulders), plane (x, y of 02c), texture (see `all_textures`), skin and hair
+    (colours N×3×1×1), and what `light_scene` adds."""
     p, frame = params(people), frame_of(params(people))
     u, v = from_image(p, frame, size)
     x, y = pixel_grid(size, u)
-    s = Scene(people=people, p=p, frame=frame, a=AUMaps(aus, u), u=u, v=v, U=u.abs(), x=x, y=y, scale=frame.scale, parts={})
+    s = Scene(
+        people=people, p=p, frame=frame, a=AUMaps(aus, u), u=u, v=v, U=u.abs(), x=x, y=y, scale=frame.scale, parts={}
+    )
     s.px = p.px = 2 * frame.scale / size
     s.boxes = find_boxes(p, frame, size, BOXES | (boxes or {}))
     s.body = SimpleNamespace(**dict(zip("uv", body_from_image(frame, size))))

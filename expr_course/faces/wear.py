@@ -33,7 +33,8 @@ def shoulder(s: Scene) -> Tensor:
 
 # %% ../../nbs/1-faces/02k_wear.ipynb #b3f1edb6
 def neckline(s: Scene, over: Tensor) -> Tensor:
-    "Height, N×H×W, of the edge of the cloth below the throat: round, pointed, or high; over: the height of the shoulders"
+    """Height, N×H×W, of the edge of the cloth below the throat: round, pointed, or high; over: the height of the
+    shoulders"""
     p, kind = s.p, s.p.collar_kind
     x = (s.U / (0.9 * neck_half(s) + 0.10 * (kind < 0.3))).clamp(max=1)
     deep = torch.where(kind < 0.30, 0.16 * (1 - x * x), torch.where(kind < 0.85, 0.34 * (1 - x), -0.06 + 0 * x))
@@ -43,7 +44,9 @@ def neckline(s: Scene, over: Tensor) -> Tensor:
 def cloth_edge(s: Scene) -> Tensor:
     "Height, N×H×W, of the upper edge of the clothes"
     over = shoulder(s)
-    return torch.where(s.U < neck_half(s), neckline(s, over), torch.maximum(over, neckline(s, over) - 0.6 * (s.U - neck_half(s))))
+    return torch.where(
+        s.U < neck_half(s), neckline(s, over), torch.maximum(over, neckline(s, over) - 0.6 * (s.U - neck_half(s)))
+    )
 
 # %% ../../nbs/1-faces/02k_wear.ipynb #97b8efc9
 @within(lambda p: (0.74, 9, 9), body=True)
@@ -60,10 +63,16 @@ def suit(c: Canvas, s: Scene) -> None:
     p, kind, down = s.p, s.p.collar_kind, s.v - shoulder(s)
     flap = window(s.v - neckline(s, shoulder(s)), -0.02, 0.11, 0.02)
     c.paint(0.9 * flap * inside(s.U - neck_half(s) - 0.10, s.px) * (kind < 0.65), 1.15 * fabric(s) + 0.03)
-    inner = inside(s.U - 0.9 * neck_half(s) + 0.55 * (down - 0.10), s.px) * inside(-0.85 * (s.v - cloth_edge(s)), s.px) * (kind > 0.65)
+    inner = (
+        inside(s.U - 0.9 * neck_half(s) + 0.55 * (down - 0.10), s.px)
+        * inside(-0.85 * (s.v - cloth_edge(s)), s.px)
+        * (kind > 0.65)
+    )
     c.paint(inner, hsv(p.hat_hue, 0.20 * p.hat_kind, 0.70 + 0.28 * p.hat_kind) * (0.88 + 0.5 * s.texture.back)[:, None])
     tie = inside(s.U - 0.05 - 0.05 * down, s.px) * smooth((down - 0.20) / 0.02) * (kind > 0.75)
-    c.paint(inner * tie, hsv(p.hat_hue, 0.6, 0.15 + 0.5 * p.hat_kind) * (1 - 0.4 * stripes(s.u.abs() + s.v, 0.07))[:, None])
+    c.paint(
+        inner * tie, hsv(p.hat_hue, 0.6, 0.15 + 0.5 * p.hat_kind) * (1 - 0.4 * stripes(s.u.abs() + s.v, 0.07))[:, None]
+    )
 
 # %% ../../nbs/1-faces/02k_wear.ipynb #a7c221cf
 def metal(s: Scene, hue: Tensor) -> Tensor:
@@ -79,7 +88,9 @@ def necklace(c: Canvas, s: Scene) -> None:
     line = s.v - 0.94 - 0.10 * p.collar + 0.45 * s.U * s.U
     beads = 0.008 + 0.016 * p.necklace_kind * (0.6 + 0.4 * torch.cos(s.u * 120))
     pendant = ((s.U / 0.035) ** 2 + ((line - 0.03) / 0.045) ** 2 + 1e-6).sqrt() - 1
-    cover = torch.maximum(inside(line.abs() - beads, s.px), inside(0.03 * pendant, s.px) * (p.necklace_kind > 0.6)) * (s.U < neck_half(s))
+    cover = torch.maximum(inside(line.abs() - beads, s.px), inside(0.03 * pendant, s.px) * (p.necklace_kind > 0.6)) * (
+        s.U < neck_half(s)
+    )
     glitter = (0.75 + 0.35 * torch.cos(s.u * 90) + 0.5 * s.texture.skin)[:, None]
     c.paint(cover, metal(s, p.hat_hue) * glitter, NECK_L)
 
@@ -94,7 +105,9 @@ def earrings(c: Canvas, s: Scene) -> None:
     stud = (x ** 2 + lobe ** 2 + 1e-8).sqrt() - 0.026
     hoop = (radius - size).abs() - 0.011
     long = 0.06 + 0.35 * (kind - 0.6).clamp(min=0)
-    drop = torch.minimum(x.abs() - 0.010, ((x / 0.7) ** 2 + (lobe - long) ** 2 + 1e-8).sqrt() - 0.035 - 0.03 * p.necklace_kind)
+    drop = torch.minimum(
+        x.abs() - 0.010, ((x / 0.7) ** 2 + (lobe - long) ** 2 + 1e-8).sqrt() - 0.035 - 0.03 * p.necklace_kind
+    )
     drop = torch.maximum(drop, torch.maximum(-lobe, lobe - long - 0.09))
     f = torch.where(kind < 0.25, stud, torch.where(kind < 0.6, hoop, drop))
     shade = 0.72 + 0.8 * s.texture.skin + 0.25 * ridge(x + 0.01, 0.02)
@@ -107,10 +120,14 @@ def is_dark(p) -> Tensor:
 
 # %% ../../nbs/1-faces/02k_wear.ipynb #1e69bb1b
 def rim(s: Scene) -> Tensor:
-    "Negative inside the rim of the glasses, in half lens widths, N×H×W: from round to square, and larger for sunglasses"
+    """Negative inside the rim of the glasses, in half lens widths, N×H×W: from round to square, and larger for
+    sunglasses"""
     p, large = s.p, 1 + 0.14 * is_dark(s.p)
     drop = 0.25 * (s.U - 0.275) * (p.glasses_shape - 0.5)
-    x, y = (s.U - 0.275).abs() / (0.195 * large), (s.v - p.eye_y - 0.025 - drop).abs() / ((0.105 + 0.045 * p.hat_kind) * large)
+    x, y = (
+        (s.U - 0.275).abs() / (0.195 * large),
+        (s.v - p.eye_y - 0.025 - drop).abs() / ((0.105 + 0.045 * p.hat_kind) * large),
+    )
     power = 2.2 + 2.5 * p.glasses_shape
     return (x ** power + y ** power + 1e-6) ** (1 / power) - 1
 
@@ -133,13 +150,19 @@ def glasses(c: Canvas, s: Scene) -> None:
     tint = hsv(p.hat_hue, 0.35, 0.05 + 0.22 * down * p.glasses_shape) + sky[:, None]
     c.paint((0.96 - 0.14 * down * p.hat_kind) * lens * dark, tint)
     c.mark(0.9 * lens * dark, EYE_G)
-    c.paint(0.10 * lens * ~dark + 0.25 * lens * ~dark * ridge(U - 0.25 - 0.5 * (v - p.eye_y), 0.035), rgb(0.92, 0.95, 1.0, U))
+    c.paint(
+        0.10 * lens * ~dark + 0.25 * lens * ~dark * ridge(U - 0.25 - 0.5 * (v - p.eye_y), 0.035),
+        rgb(0.92, 0.95, 1.0, U),
+    )
     thick = 0.005 + 0.015 * p.cloth_kind
     frame = inside(0.15 * edge.abs() - thick, 1.1 * px)
     bridge = inside((v - p.eye_y - 0.005 + 0.12 * (0.07 - U).clamp(min=0)).abs() - thick, px) * (U < 0.095)
     temple = inside((v - p.eye_y + 0.02).abs() - thick, px) * (U > 0.46) * (U < p.face_width)
     cover = torch.maximum(torch.maximum(frame, bridge), temple)
-    color = hsv(p.hat_hue, 0.55 * p.hat_kind, 0.04 + 0.55 * (p.hat_kind - 0.35).clamp(min=0)) * (1 + 1.2 * s.texture.skin)[:, None]
+    color = (
+        hsv(p.hat_hue, 0.55 * p.hat_kind, 0.04 + 0.55 * (p.hat_kind - 0.35).clamp(min=0))
+        * (1 + 1.2 * s.texture.skin)[:, None]
+    )
     c.paint(cover, color.clamp(min=0), EYE_G)
 
 # %% ../../nbs/1-faces/02k_wear.ipynb #e329d733
@@ -148,8 +171,13 @@ def hat_fabric(s: Scene) -> Tensor:
     p = s.p
     color = hsv(p.hat_hue, 0.85 * p.cloth_dark * p.hat_kind ** 0.5, 0.06 + 0.85 * p.cloth_hue ** 1.5)
     knit = 1 - 0.30 * (p.hat_kind < 0.35) * stripes(s.x / (1.2 + s.y.clamp(max=0)), 0.085)
-    round_ = 0.55 + 0.45 * (1 - (s.x / 0.8) ** 2).clamp(min=0) + 0.25 * p.light_x * s.x - 0.3 * smooth((-0.55 - s.y) / 0.6)
-    return color * (knit * round_ * (1 + 0.6 * s.texture.back + 0.3 * s.texture.hair) * p.exposure).clamp(min=0.05)[:, None]
+    round_ = (
+        0.55 + 0.45 * (1 - (s.x / 0.8) ** 2).clamp(min=0) + 0.25 * p.light_x * s.x - 0.3 * smooth((-0.55 - s.y) / 0.6)
+    )
+    return (
+        color
+        * (knit * round_ * (1 + 0.6 * s.texture.back + 0.3 * s.texture.hair) * p.exposure).clamp(min=0.05)[:, None]
+    )
 
 # %% ../../nbs/1-faces/02k_wear.ipynb #642b8b0e
 def hat_dome(s: Scene, edge: Tensor) -> Tensor:
@@ -163,8 +191,14 @@ def hat_dome(s: Scene, edge: Tensor) -> Tensor:
 def visor(s: Scene, edge: Tensor) -> Tensor:
     "About the distance, N×H×W, to the brim: in front of a cap, all around a hat; far away from beanies"
     p = s.p
-    cap = (0.20 + 0.10 * p.collar) * (((s.u - 0.10 * p.light_x) / 0.50) ** 2 + ((s.v - edge + 0.01) / (0.06 + 0.08 * p.collar)) ** 2 - 1)
-    wide = 0.35 * ((s.x / (0.95 + 0.25 * p.collar)) ** 2 + ((s.y - s.frame.sp * 0.4 - edge + 0.10 - 0.08 * s.x * s.x) / (0.07 + 0.09 * p.collar)) ** 2 - 1)
+    cap = (0.20 + 0.10 * p.collar) * (
+        ((s.u - 0.10 * p.light_x) / 0.50) ** 2 + ((s.v - edge + 0.01) / (0.06 + 0.08 * p.collar)) ** 2 - 1
+    )
+    wide = 0.35 * (
+        (s.x / (0.95 + 0.25 * p.collar)) ** 2
+        + ((s.y - s.frame.sp * 0.4 - edge + 0.10 - 0.08 * s.x * s.x) / (0.07 + 0.09 * p.collar)) ** 2
+        - 1
+    )
     return torch.where(p.hat_kind < 0.35, 1.0 + 0 * s.u, torch.where(p.hat_kind < 0.72, cap, wide))
 
 # %% ../../nbs/1-faces/02k_wear.ipynb #2d9e9855
@@ -180,11 +214,14 @@ def hat(c: Canvas, s: Scene) -> None:
     tone = hat_fabric(s)
     fold = ridge(s.v - edge + 0.11, 0.02) * (p.hat_kind < 0.35) + ridge(dome - 0.01, 0.05) * (brim < 0)
     c.paint(inside(dome, 1.3 * s.px), tone * (1 - 0.35 * fold.clamp(max=1))[:, None], HAT)
-    c.paint(inside(brim, 1.3 * s.px), tone * (0.70 + 0.5 * smooth((s.v - edge + 0.1) / 0.2) * p.cloth_kind)[:, None], HAT)
+    c.paint(
+        inside(brim, 1.3 * s.px), tone * (0.70 + 0.5 * smooth((s.v - edge + 0.1) / 0.2) * p.cloth_kind)[:, None], HAT
+    )
 
 # %% ../../nbs/1-faces/02k_wear.ipynb #9f226b2f
 def fingers(s: Scene) -> tuple[Tensor, Tensor]:
-    "(distance, shade), each N×H×W, of a hand at the cheek or chin of the side that light_x names: four fingers and what carries them"
+    """(distance, shade), each N×H×W, of a hand at the cheek or chin of the side that light_x names: four fingers and
+    what carries them"""
     p, side = s.p, torch.where(s.p.light_x > 0, 1.0, -1.0)
     x, y = side * s.u - 0.30 - 0.35 * p.hair_front, s.v - 0.45 - 0.35 * p.hair_flare
     lean = 0.5 - p.hair_tuck * 0.5

@@ -41,7 +41,8 @@ class Cases:
     kinds: tuple[str, ...]
     asks: tuple[str, ...]
 
-    def __len__(self) -> int: return len(self.kinds)
+    def __len__(self) -> int:
+        return len(self.kinds)
 
     def __getitem__(self, rows: slice | list[int]) -> "Cases":
         rows = list(range(len(self)))[rows] if isinstance(rows, slice) else list(rows)
@@ -88,7 +89,8 @@ def make_cases(limit: int = 1000) -> Cases:
     return cases[[*range(share), *range(400, 400 + share), *range(800, 800 + limit - 2 * share)]]
 
 def bench_name(size: int, spoilt: bool = False) -> str:
-    "Name of the benchmark: the renderer's version and the picture size, since both decide the numbers; -n with nuisances (lesson 02o)."
+    """Name of the benchmark: the renderer's version and the picture size, since both decide the numbers; -n with
+    nuisances (lesson 02o)."""
     return f"bench-{VERSION}-{size}{'-n' if spoilt else ''}"
 
 # %% ../../nbs/4-measuring/06b_benchmark.ipynb #8aa7b972
@@ -109,14 +111,23 @@ def _spoil(images: Tensor, start: int) -> Tensor:
 # %% ../../nbs/4-measuring/06b_benchmark.ipynb #ac23e680
 METRICS = {"edit error": "lower", "edit alignment": "higher", "leak": "lower", "zero edit": "higher", "cycle": "higher"}
 
-def _measure(edit: Edit, x: Tensor, goal: Tensor, source: Tensor, target: Tensor) -> tuple[dict[str, Tensor], Tensor, float]:
-    "One batch through one editor: N values per metric (on the CPU), the edited pictures, and the seconds that the edit itself took."
+def _measure(
+    edit: Edit, x: Tensor, goal: Tensor, source: Tensor, target: Tensor
+) -> tuple[dict[str, Tensor], Tensor, float]:
+    """One batch through one editor: N values per metric (on the CPU), the edited pictures, and the seconds that the
+    edit itself took."""
     start = time.perf_counter()
     y = edit(x, source, relative(source, target))
-    if y.is_cuda: torch.cuda.synchronize()
+    if y.is_cuda:
+        torch.cuda.synchronize()
     seconds = time.perf_counter() - start
-    values = {"edit error": edit_error(x, y, goal), "edit alignment": edit_alignment(x, y, goal), "leak": leak(x, y, goal),
-              "zero edit": zero_edit(edit, x, source), "cycle": cycle(edit, x, y, source, target)}
+    values = {
+        "edit error": edit_error(x, y, goal),
+        "edit alignment": edit_alignment(x, y, goal),
+        "leak": leak(x, y, goal),
+        "zero edit": zero_edit(edit, x, source),
+        "cycle": cycle(edit, x, y, source, target),
+    }
     return {name: value.cpu() for name, value in values.items()}, y, seconds
 
 # %% ../../nbs/4-measuring/06b_benchmark.ipynb #820916d1
@@ -135,16 +146,25 @@ def _report(name: str, cases: Cases, benchmark: str, values: dict[str, Tensor], 
             "by_group": {group: _summaries(values, names) for group, names in groups(cases.people).items()}}
 
 # %% ../../nbs/4-measuring/06b_benchmark.ipynb #8da84c15
-def run_all(edits: dict[str, Edit], size: int = 64, limit: int = 1000, batch_size: int = 32,
-            device: str | torch.device | None = None, references: bool = True, progress: bool = False, spoilt: bool = False,
-            watch: Callable[[str, Tensor, Tensor, Cases], None] | None = None) -> list[dict]:
+def run_all(
+    edits: dict[str, Edit],
+    size: int = 64,
+    limit: int = 1000,
+    batch_size: int = 32,
+    device: str | torch.device | None = None,
+    references: bool = True,
+    progress: bool = False,
+    spoilt: bool = False,
+    watch: Callable[[str, Tensor, Tensor, Cases], None] | None = None,
+) -> list[dict]:
     """Run editors, by name, through the benchmark; *copy* and *true counterfactual* come first unless references=False.
 
     edit(images N×3×H×W in [-1, 1], source AUs N×17×2, relative AUs N×17×2) -> images. size: 32 to 256 pixels.
-    spoilt: input and answer have the same nuisances, as from a worse camera (`faces.nuisance`). watch: shown every editor's name, pictures, true answers
-    and cases, batch by batch: whoever wants to judge the faces sits here.
+    spoilt: input and answer have the same nuisances, as from a worse camera (`faces.nuisance`). watch: shown every
+    editor's name, pictures, true answers and cases, batch by batch: whoever wants to judge the faces sits here.
 
-    Returns one JSON-ready report per editor. Raises `ValueError` naming editor and cases when an output is not usable."""
+    Returns one JSON-ready report per editor. Raises `ValueError` naming editor and cases when an output is not
+    usable."""
     device, cases = pick_device(device), make_cases(limit)
     edits = ({COPY: copy, TRUE: None} if references else {}) | edits
     found, seconds = {name: [] for name in edits}, dict.fromkeys(edits, 0.0)
@@ -155,10 +175,12 @@ def run_all(edits: dict[str, Edit], size: int = 64, limit: int = 1000, batch_siz
         with torch.no_grad():
             x, goal = (spoil(render(people, aus, size=size).image) for aus in (source, target))
             for name, edit in edits.items():
-                try: values, y, spent = _measure(edit or _truth(people, size, spoil), x, goal, source, target)
+                try:
+                    values, y, spent = _measure(edit or _truth(people, size, spoil), x, goal, source, target)
                 except ValueError as error:
                     raise ValueError(f"editor {name!r}, cases {start} to {start + len(batch) - 1}: {error}") from error
-                if watch: watch(name, y, goal, batch)
+                if watch:
+                    watch(name, y, goal, batch)
                 found[name].append(values)
                 seconds[name] += spent
     joined = {name: {m: torch.cat([part[m] for part in parts]) for m in METRICS} for name, parts in found.items()}
@@ -182,17 +204,21 @@ def _head(first: str, extra: str = "") -> list[str]:
 
 # %% ../../nbs/4-measuring/06b_benchmark.ipynb #4b5e02cf
 def table(reports: list[dict]) -> str:
-    "Reports as a Markdown table, one row per editor: means over cases (zero edit and cycle in dB, leak in 8-bit steps)."
+    """Reports as a Markdown table, one row per editor: means over cases (zero edit and cycle in dB, leak in 8-bit
+    steps)."""
     rows = [_row(r["edit"], r["cases"], r["metrics"], f" {r['ms_per_face']:.1f} |") for r in reports]
     return "\n".join(_head(reports[0]["benchmark"], " ms/face |") + rows)
 
 def table_by(report: dict, by: str) -> str:
-    """One report in rows: by "kind", by "ask", or by a group of people ("skin tone", "age", "beard", "glasses", "pose").
+    """One report in rows: by "kind", by "ask", or by a group of people ("skin tone", "age", "beard", "glasses",
+    "pose").
 
     Raises `ValueError` for another word."""
     parts = {"kind": report["by_kind"], "ask": report["by_ask"]} | report["by_group"]
     if by not in parts: raise ValueError(f"there is no table by {by!r}; choose one of {', '.join(parts)}")
-    return "\n".join(_head(f"{report['edit']}, by {by}") + [_row(n, p["cases"], p["metrics"]) for n, p in parts[by].items()])
+    return "\n".join(
+        _head(f"{report['edit']}, by {by}") + [_row(n, p["cases"], p["metrics"]) for n, p in parts[by].items()]
+    )
 
 # %% ../../nbs/4-measuring/06b_benchmark.ipynb #42ebbd7e
 def save_reports(reports: list[dict], path: str | Path) -> Path:
@@ -226,29 +252,40 @@ def load_edit(weights: str | None = None) -> Edit:
 
 # %% ../../nbs/4-measuring/06b_benchmark.ipynb #f3b6a3b5
 def main(argv: list[str] | None = None) -> int:
-    "The command `expr-bench`: runs an editor's weights beside the reference rows, prints the table, returns an exit code."
+    """The command `expr-bench`: runs an editor's weights beside the reference rows, prints the table, returns an exit
+    code."""
     parser = argparse.ArgumentParser("expr-bench", description=f"Measure an editor on bench-{VERSION}.")
     parser.add_argument("--weights", help="folder with weights and card.json (default: the bundled ones)")
     parser.add_argument("--references-only", action="store_true", help="only the rows copy and true counterfactual")
     parser.add_argument("--size", type=int, default=64, choices=(32, 64, 96, 128, 256), help="pixels (default 64)")
     parser.add_argument("--cases", type=int, default=100, help="1 to 1000 (default 100: a quick look)")
-    parser.add_argument("--nuisances", action="store_true", help="spoil inputs and answers alike: noise, blur, light, blocks")
-    parser.add_argument("--judged", action="store_true", help="also what the bundled judges read in the faces (lesson 07d)")
+    parser.add_argument(
+        "--nuisances", action="store_true", help="spoil inputs and answers alike: noise, blur, light, blocks"
+    )
+    parser.add_argument(
+        "--judged", action="store_true", help="also what the bundled judges read in the faces (lesson 07d)"
+    )
     parser.add_argument("--device", help="cuda, mps or cpu (default: the best here)")
     parser.add_argument("--out", help="write the reports to this JSON file, and a table beside it")
     args = parser.parse_args(argv)
     try:
         edits = {} if args.references_only else {args.weights or "bundled weights": load_edit(args.weights)}
         judges = load(JUDGES)(args.device) if args.judged else None
-        reports = run_all(edits, args.size, args.cases, device=args.device, progress=True, spoilt=args.nuisances, watch=judges)
-        if judges: reports = judges.add_to(reports)
-        if args.out: save_reports(reports, args.out)
+        reports = run_all(
+            edits, args.size, args.cases, device=args.device, progress=True, spoilt=args.nuisances, watch=judges
+        )
+        if judges:
+            reports = judges.add_to(reports)
+        if args.out:
+            save_reports(reports, args.out)
     except (OSError, ValueError, ImportError) as error:
         print(f"expr-bench: {error}", file=sys.stderr)
         return 2
     print(table(reports))
-    if judges: print("\n" + judges.table())
+    if judges:
+        print("\n" + judges.table())
     return 0
 
 # %% ../../nbs/4-measuring/06b_benchmark.ipynb #d5bc4188
-if __name__ == "__main__" and "__file__" in globals(): sys.exit(main())
+if __name__ == "__main__" and "__file__" in globals():
+    sys.exit(main())

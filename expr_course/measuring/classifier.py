@@ -31,13 +31,19 @@ from ..training.recipe import complete
 NAMES = tuple(EMOTIONS)     # neutral first
 
 def emotional(n: int, seed: int) -> tuple[Tensor, Tensor]:
-    """n expressions of a known emotion: AUs N×17×2 in [0, 1] and numbers N into `NAMES`, each emotion equally often. The same for the same seed.
+    """n expressions of a known emotion: AUs N×17×2 in [0, 1] and numbers N into `NAMES`, each emotion equally often.
+    The same for the same seed.
 
-    A prototype (lesson 01) at 0.4 to 1.1 of its strength, every AU up to a third more or less, mirrored half of the time, and now and then a weak AU besides."""
+    A prototype (lesson 01) at 0.4 to 1.1 of its strength, every AU up to a third more or less, mirrored half of the
+    time, and now and then a weak AU besides."""
     g = torch.Generator().manual_seed(seed)
     which, u = torch.arange(n) % len(NAMES), torch.rand(n, 4, N_AUS, generator=g)
     aus = torch.stack([emotion_vector(name) for name in NAMES])[which]
-    aus = torch.where(u[:, 0, :1, None] < 0.5, aus, aus.flip(-1)) * (0.4 + 0.7 * u[:, 0, 1:2, None]) * (0.67 + 0.66 * u[:, 1, :, None])
+    aus = (
+        torch.where(u[:, 0, :1, None] < 0.5, aus, aus.flip(-1))
+        * (0.4 + 0.7 * u[:, 0, 1:2, None])
+        * (0.67 + 0.66 * u[:, 1, :, None])
+    )
     besides = (u[:, 2] < 0.04) * 0.3 * u[:, 3]
     return torch.maximum(aus, besides[..., None]).clamp(0, 1), which
 
@@ -57,10 +63,12 @@ class ExpressionHead(nn.Module):
         self.config = dict(inputs=inputs, hidden=hidden)
         self.layers = nn.Sequential(nn.Linear(inputs, hidden), nn.ReLU(), nn.Linear(hidden, len(NAMES)))
 
-    def forward(self, features: Tensor) -> Tensor: return self.layers(features).float()
+    def forward(self, features: Tensor) -> Tensor:
+        return self.layers(features).float()
 
 class ExpressionClassifier(nn.Module):
-    "Names expressions: an estimator, frozen, and a head on its features. Faces N×3×H×W in [-1, 1] -> scores N×8 (of `NAMES`), before the softmax"
+    """Names expressions: an estimator, frozen, and a head on its features. Faces N×3×H×W in [-1, 1] -> scores N×8 (of
+    `NAMES`), before the softmax"""
     def __init__(self, estimator: AUEstimator, head: ExpressionHead) -> None:
         super().__init__()
         self.estimator, self.head = estimator.eval().requires_grad_(False), head
@@ -71,7 +79,8 @@ class ExpressionClassifier(nn.Module):
         self.estimator.eval()
         return self
 
-    def forward(self, image: Tensor) -> Tensor: return self.head(self.estimator.features(image))
+    def forward(self, image: Tensor) -> Tensor:
+        return self.head(self.estimator.features(image))
 
     @torch.no_grad()
     def name(self, image: Tensor) -> list[str]:
@@ -81,7 +90,8 @@ class ExpressionClassifier(nn.Module):
 # %% ../../nbs/4-measuring/07c_expression_classifier.ipynb #9151aa5c
 @torch.no_grad()
 def known(estimator: AUEstimator, batches: Iterator[dict[str, Any]], views: int, spoil: float) -> dict[str, Tensor]:
-    "Features and emotions of drawn faces, each seen as drawn and `views` − 1 times shaken (lesson 07a): computed once, since the estimator is frozen"
+    """Features and emotions of drawn faces, each seen as drawn and `views` − 1 times shaken (lesson 07a): computed
+    once, since the estimator is frozen"""
     device, features, emotion = next(estimator.parameters()).device, [], []
     for batch in batches:
         for view in range(views):
@@ -93,16 +103,20 @@ def known(estimator: AUEstimator, batches: Iterator[dict[str, Any]], views: int,
 def chosen_from(cards: dict[str, Tensor], batch_size: int, seed: int) -> FunctionSource:
     "A source whose batch k is a choice that depends on seed and k alone"
     def batch(k: int) -> dict[str, Tensor]:
-        chosen = torch.randint(len(cards["emotion"]), (batch_size,), generator=torch.Generator().manual_seed(mix_seed("chosen", seed, k)))
+        chosen = torch.randint(
+            len(cards["emotion"]), (batch_size,), generator=torch.Generator().manual_seed(mix_seed("chosen", seed, k))
+        )
         return {name: values[chosen] for name, values in cards.items()}
     return FunctionSource(batch)
 
 # %% ../../nbs/4-measuring/07c_expression_classifier.ipynb #7d6f2bcc
 def confusion(answer: Tensor, truth: Tensor, classes: int = len(NAMES)) -> Tensor:
     "Counts classes×classes: row, the truth; column, the answer. Both N whole numbers below `classes`; ValueError else"
-    if answer.shape != truth.shape or answer.ndim != 1: raise ValueError(f"answers {tuple(answer.shape)} and truth {tuple(truth.shape)} must be as many numbers")
+    if answer.shape != truth.shape or answer.ndim != 1:
+        raise ValueError(f"answers {tuple(answer.shape)} and truth {tuple(truth.shape)} must be as many numbers")
     for name, x in (("an answer", answer), ("a truth", truth)):
-        if len(x) and not 0 <= int(x.min()) <= int(x.max()) < classes: raise ValueError(f"{name} is outside 0 to {classes - 1}")
+        if len(x) and not 0 <= int(x.min()) <= int(x.max()) < classes:
+            raise ValueError(f"{name} is outside 0 to {classes - 1}")
     return torch.bincount(truth.cpu() * classes + answer.cpu(), minlength=classes ** 2).view(classes, classes)
 
 # %% ../../nbs/4-measuring/07c_expression_classifier.ipynb #c61399d0
@@ -117,16 +131,35 @@ def answers(network: nn.Module, image: Tensor, size: int = 64) -> Tensor:
     return torch.cat([network(part.to(device)).argmax(1).cpu() for part in image.split(size)])
 
 def tables_of(network: nn.Module, count: int, size: int, limit: int = 1000) -> dict[str, Tensor]:
-    "Confusion matrices: on `count` drawn test faces of known emotion, and on the prototypes among the benchmark's first `limit` questions"
+    """Confusion matrices: on `count` drawn test faces of known emotion, and on the prototypes among the benchmark's
+    first `limit` questions"""
     faces = [(b["image"], b["emotion"]) for b in draw_emotions("test", 6, count, size)]
     image, cases = benchmark_faces(limit, size, kind="emotion")
     asked = torch.tensor([NAMES.index(name) for name in cases.asks])
-    return {"drawn": confusion(torch.cat([answers(network, x) for x, _ in faces]), torch.cat([y for _, y in faces])), "benchmark": confusion(answers(network, image), asked)}
+    return {
+        "drawn": confusion(torch.cat([answers(network, x) for x, _ in faces]), torch.cat([y for _, y in faces])),
+        "benchmark": confusion(answers(network, image), asked),
+    }
 
 # %% ../../nbs/4-measuring/07c_expression_classifier.ipynb #79249a68
 NETWORK = dict(hidden=64)
-RUN = dict(estimator="", steps=2000, batch_size=128, faces=4096, views=3, spoil=0.125, rate=2e-3, decay=1e-2, ema=0.99, precision="no",
-           log_every=25, save_every=500, tests=800, limit=1000, device="auto")
+RUN = dict(
+    estimator="",
+    steps=2000,
+    batch_size=128,
+    faces=4096,
+    views=3,
+    spoil=0.125,
+    rate=2e-3,
+    decay=1e-2,
+    ema=0.99,
+    precision="no",
+    log_every=25,
+    save_every=500,
+    tests=800,
+    limit=1000,
+    device="auto",
+)
 
 class ClassifierTraining(System):
     "Trains an `ExpressionHead` on batches of `features` and `emotion`; term: the cross-entropy"
@@ -142,38 +175,67 @@ class ClassifierTraining(System):
 
 # %% ../../nbs/4-measuring/07c_expression_classifier.ipynb #dacf9d19
 def train(settings: dict[str, Any], out: Path, resume: bool) -> dict[str, Any]:
-    "The task `classifier`: train a head on the estimator in the folder `estimator` (empty: the bundled one); leaves classifier.safetensors in `out`; returns what goes onto the card"
+    """The task `classifier`: train a head on the estimator in the folder `estimator` (empty: the bundled one); leaves
+    classifier.safetensors in `out`; returns what goes onto the card"""
     s = complete(settings, NETWORK | RUN, settings["task"])
     device, seed = pick_device(s["device"]), mix_seed("judges", s["seed"]) + 1
     estimator = load_estimator(s["estimator"] or pretrained().WEIGHTS / "estimator").to(device)
     cards = known(estimator, draw_emotions("train", seed, s["faces"], estimator.size), s["views"], s["spoil"])
     system = ClassifierTraining(s, cards["features"].shape[1])
-    learner = Learner(system, chosen_from(cards, s["batch_size"], s["seed"]), s["steps"], standard_callbacks(s["log_every"], s["save_every"]),
-                      schedule=cosine(), clip=5.0, ema=s["ema"], out=out, precision=s["precision"], device=s["device"])
+    learner = Learner(
+        system,
+        chosen_from(cards, s["batch_size"], s["seed"]),
+        s["steps"],
+        standard_callbacks(s["log_every"], s["save_every"]),
+        schedule=cosine(),
+        clip=5.0,
+        ema=s["ema"],
+        out=out,
+        precision=s["precision"],
+        device=s["device"],
+    )
     learner.fit(resume)
     with look(learner) as done:
         network = ExpressionClassifier(estimator, done.head).eval()
-        pretrained().save_network(out / "classifier.safetensors", done.head, estimator=pretrained().fingerprint(estimator.state_dict()))
+        pretrained().save_network(
+            out / "classifier.safetensors", done.head, estimator=pretrained().fingerprint(estimator.state_dict())
+        )
         tables = tables_of(network, s["tests"], estimator.size, s["limit"])
-        return {"data": f"{s['faces']} drawn faces {VERSION} of known emotion, seen {s['views']} times, {estimator.size} px, train split, people of their own",
-                "scores": {name: {"accuracy": accuracy(t), "confusion": t.tolist()} for name, t in tables.items()}, "names": list(NAMES)}
+        return {
+            "data": f"{s['faces']} drawn faces {VERSION} of known emotion, seen {s['views']} times, {estimator.size} px, train split, people of their own",
+            "scores": {name: {"accuracy": accuracy(t), "confusion": t.tolist()} for name, t in tables.items()},
+            "names": list(NAMES),
+        }
 
 # %% ../../nbs/4-measuring/07c_expression_classifier.ipynb #5bc64109
 def load_classifier(folder: str | Path, estimator: AUEstimator | None = None) -> ExpressionClassifier:
-    """The classifier of a run or of bundled weights: a folder with classifier.safetensors, on the estimator that it was trained with.
+    """The classifier of a run or of bundled weights: a folder with classifier.safetensors, on the estimator that it was
+    trained with.
 
-    estimator: None takes the bundled one. ValueError where the head was trained on the features of another estimator."""
+    estimator: None takes the bundled one. ValueError where the head was trained on the features of another
+    estimator."""
     head, about = pretrained().load_network(Path(folder) / "classifier.safetensors")
     estimator = load_estimator(pretrained().WEIGHTS / "estimator") if estimator is None else estimator
     if about.get("estimator") != pretrained().fingerprint(estimator.state_dict()):
-        raise ValueError(f"{folder} was trained on the features of another estimator: give the one it was trained with, or train it again (expr-train classifier)")
+        raise ValueError(
+            f"{folder} was trained on the features of another estimator: give the one it was trained with, or train it again (expr-train classifier)"
+        )
     return ExpressionClassifier(estimator, head).eval()
 
 # %% ../../nbs/4-measuring/07c_expression_classifier.ipynb #5959d20f
-def saliency(network: nn.Module, image: Tensor, pick: Callable[[Tensor], Tensor], samples: int = 8, noise: float = 0.1, seed: int = 0) -> Tensor:
-    """Where an answer hangs on (Eq. C15): N×1×H×W, at least 0, each face's sum 1: |∂ pick(network(x)) / ∂x|, largest channel, mean over noisy copies of x.
+def saliency(
+    network: nn.Module,
+    image: Tensor,
+    pick: Callable[[Tensor], Tensor],
+    samples: int = 8,
+    noise: float = 0.1,
+    seed: int = 0,
+) -> Tensor:
+    """Where an answer hangs on (Eq. C15): N×1×H×W, at least 0, each face's sum 1: |∂ pick(network(x)) / ∂x|, largest
+    channel, mean over noisy copies of x.
 
-    pick: chooses from the network's output the number that is asked about, N values. noise: standard deviation added to x (range [-1, 1])."""
+    pick: chooses from the network's output the number that is asked about, N values. noise: standard deviation added to
+    x (range [-1, 1])."""
     g, total = torch.Generator().manual_seed(seed), torch.zeros_like(image[:, :1])
     for _ in range(samples):
         x = (image + noise * torch.randn(image.shape, generator=g).to(image)).requires_grad_()
@@ -181,5 +243,6 @@ def saliency(network: nn.Module, image: Tensor, pick: Callable[[Tensor], Tensor]
     return total / total.sum((1, 2, 3), keepdim=True).clamp(min=1e-20)
 
 def focus(heat: Tensor, mask: Tensor) -> Tensor:
-    "How much more of a map N×1×H×W (sums 1) lies in a mask (0 or 1) than its area would get: N numbers; 1 is no better than anywhere"
+    """How much more of a map N×1×H×W (sums 1) lies in a mask (0 or 1) than its area would get: N numbers; 1 is no
+    better than anywhere"""
     return (heat * mask).sum((1, 2, 3)) / mask.mean((1, 2, 3)).clamp(min=1e-9)

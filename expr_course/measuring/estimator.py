@@ -33,25 +33,30 @@ from ..training.recipe import complete
 
 # %% ../../nbs/4-measuring/07a_au_estimator.ipynb #510d53ae
 def r2_scores(answer: Tensor, truth: Tensor) -> Tensor:
-    """R² of each AU (Eq. C13), both sides pooled: answer and truth N×17×2 -> 17 numbers, 1 perfect, 0 as good as the mean.
-    NaN for an AU that does not vary. ValueError for shapes that differ."""
-    if answer.shape != truth.shape or answer.ndim != 3: raise ValueError(f"answers {tuple(answer.shape)} and truth {tuple(truth.shape)} must both be N×17×2")
-    error, spread = ((truth - other).double().square().sum((0, 2)) for other in (answer, truth.mean((0, 2), keepdim=True)))
+    """R² of each AU (Eq. C13), both sides pooled: answer and truth N×17×2 -> 17 numbers, 1 perfect, 0 as good as the
+    mean. NaN for an AU that does not vary. ValueError for shapes that differ."""
+    if answer.shape != truth.shape or answer.ndim != 3:
+        raise ValueError(f"answers {tuple(answer.shape)} and truth {tuple(truth.shape)} must both be N×17×2")
+    error, spread = (
+        (truth - other).double().square().sum((0, 2)) for other in (answer, truth.mean((0, 2), keepdim=True))
+    )
     return torch.where(spread > 1e-9, 1 - error / spread.clamp(min=1e-9), torch.nan).float()
 
 # %% ../../nbs/4-measuring/07a_au_estimator.ipynb #26c7af37
 def calibration(answer: Tensor, truth: Tensor, bins: int = 10) -> tuple[Tensor, Tensor, Tensor]:
-    """Answers and truth of any one shape, sorted into `bins` equal parts of [0, 1] by the answer: (mean answer, mean truth, count) of each.
-    Empty bins have NaN means. A calibrated reader has equal means: where it says 0.6, the truth is 0.6 on average."""
+    """Answers and truth of any one shape, sorted into `bins` equal parts of [0, 1] by the answer: (mean answer, mean
+    truth, count) of each. Empty bins have NaN means. A calibrated reader has equal means: where it says 0.6, the truth
+    is 0.6 on average."""
     place = (answer.flatten() * bins).long().clamp(0, bins - 1)
-    sums = lambda x: torch.zeros(bins, dtype=torch.double).index_add(0, place, x.flatten().double())
+    def sums(x):
+        return torch.zeros(bins, dtype=torch.double).index_add(0, place, x.flatten().double())
     count = sums(torch.ones_like(answer))
     return (sums(answer) / count).float(), (sums(truth) / count).float(), count.long()
 
 # %% ../../nbs/4-measuring/07a_au_estimator.ipynb #99f48759
 def busy_expressions(n: int, seed: int, rate: float = 0.22) -> Tensor:
-    """n crowded expressions N×17×2 in [0, 1]: every AU with the same chance `rate` and any strength, one side weaker in a third of the cases.
-    Of two AUs that pull against each other (lesson 01) one stays. The same for the same seed."""
+    """n crowded expressions N×17×2 in [0, 1]: every AU with the same chance `rate` and any strength, one side weaker in
+    a third of the cases. Of two AUs that pull against each other (lesson 01) one stays. The same for the same seed."""
     u = torch.rand(n, 4, N_AUS, generator=torch.Generator().manual_seed(seed))
     values = (u[:, 0] < rate) * (0.15 + 0.85 * u[:, 1])
     for first, second in RIVALS:
@@ -73,9 +78,12 @@ class BusyFaces(DrawnFaces):
         numbers = face_numbers(self.split, self.seed, k * self.batch_size, self.batch_size)
         crowded = busy_expressions(self.batch_size, mix_seed("busy", self.split, self.seed, k))
         chosen = (torch.arange(self.batch_size) + 0.5) / self.batch_size < self.busy
-        return draw_faces(numbers, self.size, self.device, torch.where(chosen[:, None, None], crowded, expressions(numbers)))
+        return draw_faces(
+            numbers, self.size, self.device, torch.where(chosen[:, None, None], crowded, expressions(numbers))
+        )
 
-    def settings(self) -> dict[str, Any]: return super().settings() | {"busy": self.busy}
+    def settings(self) -> dict[str, Any]:
+        return super().settings() | {"busy": self.busy}
 
 # %% ../../nbs/4-measuring/07a_au_estimator.ipynb #51b84083
 class Residual(nn.Module):
@@ -85,7 +93,13 @@ class Residual(nn.Module):
         self.first, self.norm_first = nn.Conv2d(channels, out, 3, stride, 1, bias=False), nn.BatchNorm2d(out)
         self.second, self.norm_second = nn.Conv2d(out, out, 3, 1, 1, bias=False), nn.BatchNorm2d(out)
         nn.init.zeros_(self.norm_second.weight)     # starts as its short cut
-        self.cut = nn.Identity() if stride == 1 and channels == out else nn.Sequential(nn.AvgPool2d(stride, ceil_mode=True), nn.Conv2d(channels, out, 1, bias=False), nn.BatchNorm2d(out))
+        self.cut = (
+            nn.Identity()
+            if stride == 1 and channels == out
+            else nn.Sequential(
+                nn.AvgPool2d(stride, ceil_mode=True), nn.Conv2d(channels, out, 1, bias=False), nn.BatchNorm2d(out)
+            )
+        )
 
     def forward(self, x: Tensor) -> Tensor:
         h = F.relu(self.norm_first(self.first(x)))
@@ -98,21 +112,32 @@ def window(image: Tensor) -> Tensor:
     return image[..., e:, e:-e]
 
 def make_stages(width: int, blocks: tuple[int, ...]) -> nn.ModuleList:
-    "Stages that each halve the size of the last, with 1, 2, 3 … times `width` channels and so many residual blocks; the first begins with patches of 6×6 pixels, every fourth"
+    """Stages that each halve the size of the last, with 1, 2, 3 … times `width` channels and so many residual blocks;
+    the first begins with patches of 6×6 pixels, every fourth"""
     stem, channels, stages = [nn.Conv2d(3, width, 6, 4, 1, bias=False), nn.BatchNorm2d(width), nn.ReLU()], width, []
     for k, n in enumerate(blocks):
         out = width * (k + 1)
-        stages.append(nn.Sequential(*([] if k else stem), Residual(channels, out, 2 if k else 1), *(Residual(out, out) for _ in range(n - 1))))
+        stages.append(
+            nn.Sequential(
+                *([] if k else stem),
+                Residual(channels, out, 2 if k else 1),
+                *(Residual(out, out) for _ in range(n - 1)),
+            )
+        )
         channels = out
     return nn.ModuleList(stages)
 
 # %% ../../nbs/4-measuring/07a_au_estimator.ipynb #b14129fc
 class AUEstimator(nn.Module):
-    """Reads action units: faces in the canonical frame, N×3×H×W in [-1, 1], -> N×17×2 in [0, 1] (left, right of the person).
+    """Reads action units: faces in the canonical frame, N×3×H×W in [-1, 1], -> N×17×2 in [0, 1] (left, right of the
+    person).
 
-    Pictures of another size are resized to size×size (anti-aliased). width: channels of the first stage; blocks: residual blocks of each
-    stage; cells: channels of the map that keeps its places; hidden: numbers in the last layer but one, which `features` gives."""
-    def __init__(self, width: int = 48, size: int = 128, blocks: tuple[int, ...] = (1, 2, 2), cells: int = 32, hidden: int = 256) -> None:
+    Pictures of another size are resized to size×size (anti-aliased). width: channels of the first stage; blocks:
+    residual blocks of each stage; cells: channels of the map that keeps its places; hidden: numbers in the last layer
+    but one, which `features` gives."""
+    def __init__(
+        self, width: int = 48, size: int = 128, blocks: tuple[int, ...] = (1, 2, 2), cells: int = 32, hidden: int = 256
+    ) -> None:
         super().__init__()
         if size < 32 or size % 32: raise ValueError(f"size={size}: the estimator works at a multiple of 32 pixels")
         self.config = dict(width=width, size=size, blocks=list(blocks), cells=cells, hidden=hidden)
@@ -127,14 +152,19 @@ class AUEstimator(nn.Module):
     def framed(self, image: Tensor) -> Tensor:
         "The picture as the network sees it, N×3×size×size. ValueError for what is no batch of pictures"
         if image.ndim != 4 or image.shape[1] != 3 or not image.is_floating_point():
-            raise ValueError(f"the estimator takes float pictures N×3×H×W in [-1, 1], not {image.dtype} {'×'.join(map(str, image.shape))}")
+            raise ValueError(
+                f"the estimator takes float pictures N×3×H×W in [-1, 1], not {image.dtype} {'×'.join(map(str, image.shape))}"
+            )
         if image.shape[-2:] == (self.size, self.size): return image
-        return F.interpolate(image, (self.size, self.size), mode="bicubic", antialias=True, align_corners=False).clamp(-1, 1)
+        return F.interpolate(image, (self.size, self.size), mode="bicubic", antialias=True, align_corners=False).clamp(
+            -1, 1
+        )
 
     def maps(self, image: Tensor) -> list[Tensor]:
         "What each stage sees of the window, from fine to coarse"
         maps = [window(self.framed(image)).contiguous(memory_format=torch.channels_last)]
-        for stage in self.stages: maps.append(stage(maps[-1]))
+        for stage in self.stages:
+            maps.append(stage(maps[-1]))
         return maps[1:]
 
     def gather(self, last: Tensor) -> Tensor:
@@ -164,55 +194,104 @@ def au_loss(answer: Tensor, truth: Tensor, weights: Tensor) -> Tensor:
     return (weights * (answer - truth).square()).mean()
 
 # %% ../../nbs/4-measuring/07a_au_estimator.ipynb #351bef35
-def random_grid(image: Tensor, turn: float = 0.06, zoom: float = 0.05, shift: float = 0.03) -> tuple[Tensor, Tensor, Tensor]:
-    """A small move for each picture, at random up to `turn` (radians), `zoom` (log), `shift` (share of the half side): the grid N×S×S×2 that
-    `grid_sample` takes, and the matrix N×2×2 and the offset N×2 behind it, from places in the new picture to places in the old, -1 to 1."""
-    draw = lambda high: (2 * torch.rand(len(image), device=image.device) - 1) * high
+def random_grid(
+    image: Tensor, turn: float = 0.06, zoom: float = 0.05, shift: float = 0.03
+) -> tuple[Tensor, Tensor, Tensor]:
+    """A small move for each picture, at random up to `turn` (radians), `zoom` (log), `shift` (share of the half side):
+    the grid N×S×S×2 that `grid_sample` takes, and the matrix N×2×2 and the offset N×2 behind it, from places in the new
+    picture to places in the old, -1 to 1."""
+    def draw(high):
+        return (2 * torch.rand(len(image), device=image.device) - 1) * high
     angle, scale = draw(turn), draw(zoom).exp()
     c, s = angle.cos() * scale, angle.sin() * scale
-    matrix, offset = torch.stack([torch.stack([c, -s], 1), torch.stack([s, c], 1)], 1), torch.stack([draw(shift), draw(shift)], 1)
-    return F.affine_grid(torch.cat([matrix, offset[..., None]], 2), list(image.shape), align_corners=False), matrix, offset
+    matrix, offset = (
+        torch.stack([torch.stack([c, -s], 1), torch.stack([s, c], 1)], 1),
+        torch.stack([draw(shift), draw(shift)], 1),
+    )
+    return (
+        F.affine_grid(torch.cat([matrix, offset[..., None]], 2), list(image.shape), align_corners=False),
+        matrix,
+        offset,
+    )
 
 def move_faces(batch: dict[str, Any], **limits: float) -> dict[str, Any]:
-    "A batch moved a little at random, see `random_grid`: image, labels (nearest), landmarks; what comes in from outside is the picture reflected at its edge"
+    """A batch moved a little at random, see `random_grid`: image, labels (nearest), landmarks; what comes in from
+    outside is the picture reflected at its edge"""
     image, half = batch["image"], batch["image"].shape[-1] / 2
     grid, matrix, offset = random_grid(image, **limits)
-    sample = lambda x, mode: F.grid_sample(x.float(), grid, mode=mode, padding_mode="reflection", align_corners=False)
+    def sample(x, mode):
+        return F.grid_sample(x.float(), grid, mode=mode, padding_mode="reflection", align_corners=False)
     there = (batch["landmarks"] + 0.5) / half - 1 - offset[:, None]
     points = torch.einsum("nij,nkj->nki", torch.linalg.inv(matrix), there)
-    return batch | {"image": sample(image, "bilinear"), "labels": sample(batch["labels"][:, None], "nearest")[:, 0].long(), "landmarks": (points + 1) * half - 0.5}
+    return batch | {
+        "image": sample(image, "bilinear"),
+        "labels": sample(batch["labels"][:, None], "nearest")[:, 0].long(),
+        "landmarks": (points + 1) * half - 0.5,
+    }
 
 @torch.no_grad()
 def shake(batch: dict[str, Any], spoil: float = 0.125) -> dict[str, Any]:
-    """A batch with half of its faces mirrored, all lit a little otherwise, the first half moved, and of these a share `spoil` of all spoilt
-    like bad photographs (lesson 02o). The second half stays as sharp as it was drawn."""
-    batch = mirror_faces({k: batch[k] for k in ("image", "labels", "aus", "landmarks")}, torch.rand(len(batch["image"])) < 0.5)
+    """A batch with half of its faces mirrored, all lit a little otherwise, the first half moved, and of these a share
+    `spoil` of all spoilt like bad photographs (lesson 02o). The second half stays as sharp as it was drawn."""
+    batch = mirror_faces(
+        {k: batch[k] for k in ("image", "labels", "aus", "landmarks")}, torch.rand(len(batch["image"])) < 0.5
+    )
     half, few = len(batch["image"]) // 2, round(spoil * len(batch["image"]))
-    for k, v in move_faces({k: v[:half] for k, v in batch.items()}).items(): batch[k] = torch.cat([v, batch[k][half:]])
+    for k, v in move_faces({k: v[:half] for k, v in batch.items()}).items():
+        batch[k] = torch.cat([v, batch[k][half:]])
     like = batch["image"][:, :1, :1, :1]
     image = (batch["image"] + 1) * torch.exp(0.15 * torch.randn_like(like)) - 1 + 0.1 * torch.randn_like(like)
-    if few: image[:few] = nuisances(image[:few].clamp(-1, 1), int(torch.randint(2 ** 31, ())))
+    if few:
+        image[:few] = nuisances(image[:few].clamp(-1, 1), int(torch.randint(2 ** 31, ())))
     return batch | {"image": image.clamp(-1, 1)}
 
 # %% ../../nbs/4-measuring/07a_au_estimator.ipynb #ae3e17dd
 class SideTasks(nn.Module):
-    "What an estimator also learns to say while it is trained: the 19 classes at a quarter of the size, from the first map and the last, and 68 landmarks"
+    """What an estimator also learns to say while it is trained: the 19 classes at a quarter of the size, from the first
+    map and the last, and 68 landmarks"""
     def __init__(self, network: AUEstimator) -> None:
         super().__init__()
-        self.fine, self.coarse = nn.Conv2d(network.config["width"], 64, 1), nn.Conv2d(network.squeeze.in_channels, 64, 1)
+        self.fine, self.coarse = (
+            nn.Conv2d(network.config["width"], 64, 1),
+            nn.Conv2d(network.squeeze.in_channels, 64, 1),
+        )
         self.points = nn.Linear(network.hidden.in_features, 2 * 68)
         self.classes = nn.Sequential(nn.ReLU(), nn.Conv2d(64, 19, 1))
 
     def forward(self, maps: list[Tensor], gathered: Tensor, batch: dict[str, Any]) -> dict[str, Tensor]:
         "labels: cross-entropy; points: mean squared error of the landmarks, in half sides, times 20"
         up = F.interpolate(self.coarse(maps[-1]), maps[0].shape[-2:], mode="bilinear", align_corners=False)
-        labels, there = window(batch["labels"])[:, 2::4, 2::4], (batch["landmarks"] + 0.5) / (batch["image"].shape[-1] / 2) - 1
-        return {"labels": F.cross_entropy(self.classes(self.fine(maps[0]) + up).float(), labels), "points": 20 * F.mse_loss(self.points(gathered).float().unflatten(1, (68, 2)), there)}
+        labels, there = (
+            window(batch["labels"])[:, 2::4, 2::4],
+            (batch["landmarks"] + 0.5) / (batch["image"].shape[-1] / 2) - 1,
+        )
+        return {
+            "labels": F.cross_entropy(self.classes(self.fine(maps[0]) + up).float(), labels),
+            "points": 20 * F.mse_loss(self.points(gathered).float().unflatten(1, (68, 2)), there),
+        }
 
 # %% ../../nbs/4-measuring/07a_au_estimator.ipynb #f54f2c76
 NETWORK = dict(width=48, blocks=[1, 2, 2], cells=32, hidden=256)
-RUN = dict(steps=12000, batch_size=16, size=128, faces=10240, busy=0.5, labels=0.5, points=0.5, spoil=0.125, rate=2e-3, decay=1e-2, ema=0.998, precision="no",
-           log_every=25, save_every=250, measure_every=250, cases=128, tests=1000, device="auto")
+RUN = dict(
+    steps=12000,
+    batch_size=16,
+    size=128,
+    faces=10240,
+    busy=0.5,
+    labels=0.5,
+    points=0.5,
+    spoil=0.125,
+    rate=2e-3,
+    decay=1e-2,
+    ema=0.998,
+    precision="no",
+    log_every=25,
+    save_every=250,
+    measure_every=250,
+    cases=128,
+    tests=1000,
+    device="auto",
+)
 
 class EstimatorTraining(System):
     """Trains an `AUEstimator`, and its side tasks. settings: NETWORK and RUN; weights: 17×1, of the AUs.
@@ -220,21 +299,28 @@ class EstimatorTraining(System):
     def __init__(self, settings: dict[str, Any], weights: Tensor) -> None:
         super().__init__()
         self.s = settings
-        self.network = AUEstimator(size=settings["size"], **{k: settings[k] for k in NETWORK}).to(memory_format=torch.channels_last)
+        self.network = AUEstimator(size=settings["size"], **{k: settings[k] for k in NETWORK}).to(
+            memory_format=torch.channels_last
+        )
         self.side = SideTasks(self.network)
         self.register_buffer("weights", weights, persistent=False)
 
     def optimizers(self) -> dict[str, torch.optim.Optimizer]:
         return {"reader": torch.optim.AdamW(self.parameters(), self.s["rate"], weight_decay=self.s["decay"])}
 
-    def ema_modules(self) -> dict[str, nn.Module]: return {"network": self.network}
+    def ema_modules(self) -> dict[str, nn.Module]:
+        return {"network": self.network}
 
     def phases(self, batch: dict[str, Any], step: int) -> Iterator[tuple[str, dict[str, Tensor]]]:
         batch = shake(batch, self.s["spoil"])
         maps = self.network.maps(batch["image"])
         gathered = self.network.gather(maps[-1])
         besides = self.side(maps, gathered, batch) if self.s["labels"] or self.s["points"] else {}
-        yield "reader", {"aus": 20 * au_loss(self.network.read(gathered), batch["aus"], self.weights)} | {k: self.s[k] * v for k, v in besides.items() if self.s[k]}
+        yield (
+            "reader",
+            {"aus": 20 * au_loss(self.network.read(gathered), batch["aus"], self.weights)}
+            | {k: self.s[k] * v for k, v in besides.items() if self.s[k]},
+        )
 
 # %% ../../nbs/4-measuring/07a_au_estimator.ipynb #cd8a7f99
 @torch.no_grad()
@@ -244,30 +330,45 @@ def read_all(network: nn.Module, image: Tensor, size: int = 64) -> Tensor:
     return torch.cat([network(part.to(device)).float().cpu() for part in image.split(size)])
 
 def score(answer: Tensor, truth: Tensor) -> dict[str, Any]:
-    "What goes onto a card: R² of each AU (Eq. C13), their mean and least, the mean absolute error; JSON values, None where an AU does not vary"
+    """What goes onto a card: R² of each AU (Eq. C13), their mean and least, the mean absolute error; JSON values, None
+    where an AU does not vary"""
     found = r2_scores(answer, truth)
-    number = lambda x: None if x != x else round(float(x), 4)
-    return {"r2": number(found.nanmean()), "least": number(found[~found.isnan()].min() if (~found.isnan()).any() else torch.nan),
-            "mae": number((answer - truth).abs().mean()), "aus": {name: number(x) for name, x in zip(AUS, found)}, "faces": len(truth)}
+    def number(x):
+        return None if x != x else round(float(x), 4)
+    return {
+        "r2": number(found.nanmean()),
+        "least": number(found[~found.isnan()].min() if (~found.isnan()).any() else torch.nan),
+        "mae": number((answer - truth).abs().mean()),
+        "aus": {name: number(x) for name, x in zip(AUS, found)},
+        "faces": len(truth),
+    }
 
 class MeasureEstimator:
-    "Every few steps: mean R², the least R² and the mean absolute error on faces of the validation split, with the averaged weights"
-    def __init__(self, watch: dict[str, Any], every: int) -> None: self.watch, self.every = watch, every
+    """Every few steps: mean R², the least R² and the mean absolute error on faces of the validation split, with the
+    averaged weights"""
+    def __init__(self, watch: dict[str, Any], every: int) -> None:
+        self.watch, self.every = watch, every
 
     def after_step(self, learner: Learner) -> None:
         if learner.step % self.every and learner.step != learner.steps: return
-        with look(learner) as system: found = score(read_all(system.network, self.watch["image"]), self.watch["aus"])
+        with look(learner) as system:
+            found = score(read_all(system.network, self.watch["image"]), self.watch["aus"])
         learner.record |= {f"val/{k}": found[k] for k in ("r2", "least", "mae") if found[k] is not None}
 
 # %% ../../nbs/4-measuring/07a_au_estimator.ipynb #dad68d4a
 @torch.no_grad()
-def benchmark_faces(limit: int = 1000, size: int = 128, spoilt: bool = False, kind: str | None = None) -> tuple[Tensor, Any]:
-    """The true answers to the first `limit` questions of the benchmark: pictures N×3×size×size, rounded to 8 bits, and the questions
-    (people, target AUs, asks). spoilt: with nuisances (lesson 02o). kind: only "transfer", "single" or "emotion"."""
+def benchmark_faces(
+    limit: int = 1000, size: int = 128, spoilt: bool = False, kind: str | None = None
+) -> tuple[Tensor, Any]:
+    """The true answers to the first `limit` questions of the benchmark: pictures N×3×size×size, rounded to 8 bits, and
+    the questions (people, target AUs, asks). spoilt: with nuisances (lesson 02o). kind: only "transfer", "single" or
+    "emotion"."""
     cases = importlib.import_module("expr_course.measuring.benchmark").make_cases(limit)     # a later lesson, 06b
-    if kind: cases = cases[[k for k, other in enumerate(cases.kinds) if other == kind]]
+    if kind:
+        cases = cases[[k for k, other in enumerate(cases.kinds) if other == kind]]
     parts = [render(cases.people[k:k + 50], cases.target[k:k + 50], size=size).image for k in range(0, len(cases), 50)]
-    if spoilt: parts = [nuisances(part, split_seed("test", 100 + k)) for k, part in enumerate(parts)]
+    if spoilt:
+        parts = [nuisances(part, split_seed("test", 100 + k)) for k, part in enumerate(parts)]
     return from_bytes(to_bytes(torch.cat(parts))), cases
 
 def pretrained() -> Any:
@@ -275,27 +376,55 @@ def pretrained() -> Any:
     return importlib.import_module("expr_course.training.weights")
 
 def load_estimator(folder: str | Path) -> AUEstimator:
-    "The estimator of a run or of bundled weights: a folder with estimator.safetensors. FileNotFoundError or ValueError names the remedy"
+    """The estimator of a run or of bundled weights: a folder with estimator.safetensors. FileNotFoundError or
+    ValueError names the remedy"""
     return pretrained().load_network(Path(folder) / "estimator.safetensors")[0]
 
 # %% ../../nbs/4-measuring/07a_au_estimator.ipynb #e25eb569
 def train(settings: dict[str, Any], out: Path, resume: bool) -> dict[str, Any]:
-    "The task `estimator`: train as settings say in the folder `out`, which gets the averaged network as estimator.safetensors; returns what goes onto the card"
+    """The task `estimator`: train as settings say in the folder `out`, which gets the averaged network as
+    estimator.safetensors; returns what goes onto the card"""
     s = complete(settings, NETWORK | RUN, settings["task"])
-    watch, device, seed = DrawnFaces("val", s["size"], s["cases"], 6).batch(0), pick_device(s["device"]), mix_seed("judges", s["seed"])
-    faces = BusyFaces("train", s["size"], 64, seed, device if device.type == "cuda" else "cpu", busy=s["busy"])     # people whom no editor has seen
+    watch, device, seed = (
+        DrawnFaces("val", s["size"], s["cases"], 6).batch(0),
+        pick_device(s["device"]),
+        mix_seed("judges", s["seed"]),
+    )
+    # people whom no editor has seen
+    faces = BusyFaces("train", s["size"], 64, seed, device if device.type == "cuda" else "cpu", busy=s["busy"])
     source = CachedFaces(faces, s["faces"], s["batch_size"], s["seed"], progress=True)
     callbacks = [MeasureEstimator(watch, s["measure_every"]), *standard_callbacks(s["log_every"], s["save_every"])]
-    learner = Learner(EstimatorTraining(s, au_weights(source.cache["aus"])), source, s["steps"], callbacks, schedule=warmup(cosine(), 0.03), clip=5.0,
-                      ema=s["ema"], out=out, precision=s["precision"], device=s["device"])
+    learner = Learner(
+        EstimatorTraining(s, au_weights(source.cache["aus"])),
+        source,
+        s["steps"],
+        callbacks,
+        schedule=warmup(cosine(), 0.03),
+        clip=5.0,
+        ema=s["ema"],
+        out=out,
+        precision=s["precision"],
+        device=s["device"],
+    )
     learner.fit(resume)
     with look(learner) as done:
         pretrained().save_network(out / "estimator.safetensors", done.network, size=s["size"])
-        scores = {name: score(read_all(done.network, image), aus) for name, (image, aus) in faces_to_test(s["tests"], s["size"]).items()}
-        return {"data": f"{s['faces']} drawn faces {VERSION}, {s['busy']:.0%} with crowded expressions, {s['size']} px, train split, people of their own",
-                "scores": scores, "network": done.network.config, "parameters": sum(p.numel() for p in done.network.parameters())}
+        scores = {
+            name: score(read_all(done.network, image), aus)
+            for name, (image, aus) in faces_to_test(s["tests"], s["size"]).items()
+        }
+        return {
+            "data": f"{s['faces']} drawn faces {VERSION}, {s['busy']:.0%} with crowded expressions, {s['size']} px, train split, people of their own",
+            "scores": scores,
+            "network": done.network.config,
+            "parameters": sum(p.numel() for p in done.network.parameters()),
+        }
 
 def faces_to_test(limit: int, size: int) -> dict[str, tuple[Tensor, Tensor]]:
     "Pictures and AUs to test with: the benchmark's answers, clean, spoilt, and drawn at half the size"
-    found = {"benchmark": benchmark_faces(limit, size), "spoilt": benchmark_faces(limit, size, spoilt=True), "half size": benchmark_faces(limit, max(32, size // 2))}
+    found = {
+        "benchmark": benchmark_faces(limit, size),
+        "spoilt": benchmark_faces(limit, size, spoilt=True),
+        "half size": benchmark_faces(limit, max(32, size // 2)),
+    }
     return {name: (image, cases.target) for name, (image, cases) in found.items()}

@@ -32,15 +32,22 @@ def au_error(estimator: AUEstimator, edited: Tensor, target: Tensor) -> Tensor:
 # %% ../../nbs/4-measuring/07d_judges.ipynb #2815434c
 @torch.no_grad()
 def agreement(classifier: ExpressionClassifier, edited: Tensor, asks: tuple[str, ...]) -> Tensor:
-    "1 where the classifier's likeliest emotion is the one that was asked for, 0 where not, NaN where `asks` names no emotion; N numbers"
+    """1 where the classifier's likeliest emotion is the one that was asked for, 0 where not, NaN where `asks` names no
+    emotion; N numbers"""
     answers = classifier(rounded(edited)).argmax(1).tolist()
-    return torch.tensor([float(NAMES[a] == ask) if ask in NAMES else float("nan") for a, ask in zip(answers, asks, strict=True)])
+    return torch.tensor(
+        [float(NAMES[a] == ask) if ask in NAMES else float("nan") for a, ask in zip(answers, asks, strict=True)]
+    )
 
 # %% ../../nbs/4-measuring/07d_judges.ipynb #5ae7259e
 class Cloud:
     "Mean and covariance of feature vectors that arrive in batches"
     def __init__(self, width: int) -> None:
-        self.count, self.sum, self.products = 0, torch.zeros(width, dtype=torch.double), torch.zeros(width, width, dtype=torch.double)
+        self.count, self.sum, self.products = (
+            0,
+            torch.zeros(width, dtype=torch.double),
+            torch.zeros(width, width, dtype=torch.double),
+        )
 
     def add(self, features: Tensor) -> "Cloud":
         "features: N×width"
@@ -49,7 +56,8 @@ class Cloud:
         return self
 
     @property
-    def mean(self) -> Tensor: return self.sum / self.count
+    def mean(self) -> Tensor:
+        return self.sum / self.count
 
     @property
     def covariance(self) -> Tensor:
@@ -63,17 +71,20 @@ def _root(matrix: Tensor) -> Tensor:
     return vectors * values.clamp(min=0).sqrt() @ vectors.T
 
 def frechet(a: Cloud, b: Cloud) -> float:
-    "Eq. C17: squared Fréchet distance of two clouds, taken as Gaussian; 0 for equal mean and covariance, larger is worse"
+    """Eq. C17: squared Fréchet distance of two clouds, taken as Gaussian; 0 for equal mean and covariance, larger is
+    worse"""
     root = _root(a.covariance)
     both = torch.linalg.eigvalsh(root @ b.covariance @ root).clamp(min=0).sqrt().sum()
     return max(0.0, float((a.mean - b.mean).square().sum() + a.covariance.trace() + b.covariance.trace() - 2 * both))
 
 # %% ../../nbs/4-measuring/07d_judges.ipynb #61443673
 class Judges:
-    """Watches a benchmark (`bench.run_all(..., watch=judges)`) and keeps what its networks read in every editor's pictures.
+    """Watches a benchmark (`bench.run_all(..., watch=judges)`) and keeps what its networks read in every editor's
+    pictures.
 
-    Then `scores`: by editor, the mean AU error (Eq. C16), the expression accuracy (of the questions that name an emotion; None if there are none)
-    and FID-f (Eq. C17; None for fewer than two pictures). The row *true counterfactual* holds the judges' own errors."""
+    Then `scores`: by editor, the mean AU error (Eq. C16), the expression accuracy (of the questions that name an
+    emotion; None if there are none) and FID-f (Eq. C17; None for fewer than two pictures). The row *true
+    counterfactual* holds the judges' own errors."""
     def __init__(self, classifier: ExpressionClassifier, device: str | torch.device | None = None) -> None:
         self.classifier = classifier.to(pick_device(device)).eval()
         self.device, self.errors, self.named, self.clouds = pick_device(device), {}, {}, {}
@@ -82,16 +93,21 @@ class Judges:
         estimator, edited, goal = self.classifier.estimator, edited.to(self.device), goal.to(self.device)
         self.errors.setdefault(name, []).append(au_error(estimator, edited, cases.target).cpu())
         self.named.setdefault(name, []).append(agreement(self.classifier, edited, cases.asks))
-        with torch.no_grad(): seen = [estimator.features(rounded(image)) for image in (edited, goal)]
-        for cloud, features in zip(self.clouds.setdefault(name, [Cloud(seen[0].shape[1]) for _ in seen]), seen): cloud.add(features)
+        with torch.no_grad():
+            seen = [estimator.features(rounded(image)) for image in (edited, goal)]
+        for cloud, features in zip(self.clouds.setdefault(name, [Cloud(seen[0].shape[1]) for _ in seen]), seen):
+            cloud.add(features)
 
     @property
     def scores(self) -> dict[str, dict[str, float | None]]:
         found = {}
         for name, errors in self.errors.items():
             named, (mine, true) = torch.cat(self.named[name]), self.clouds[name]
-            found[name] = {"AU error": torch.cat(errors).mean().item(), "expression accuracy": None if named.isnan().all() else named.nanmean().item(),
-                           "FID-f": frechet(mine, true) if mine.count > 1 else None}
+            found[name] = {
+                "AU error": torch.cat(errors).mean().item(),
+                "expression accuracy": None if named.isnan().all() else named.nanmean().item(),
+                "FID-f": frechet(mine, true) if mine.count > 1 else None,
+            }
         return found
 
     def add_to(self, reports: list[dict]) -> list[dict]:
@@ -100,8 +116,12 @@ class Judges:
 
     def table(self) -> str:
         "The scores as a Markdown table"
-        show = lambda x, form: "-" if x is None else format(x, form)
-        rows = [f"| {name} | {s['AU error']:.3f} | {show(s['expression accuracy'], '.0%')} | {show(s['FID-f'], '.2f')} |" for name, s in self.scores.items()]
+        def show(x, form):
+            return "-" if x is None else format(x, form)
+        rows = [
+            f"| {name} | {s['AU error']:.3f} | {show(s['expression accuracy'], '.0%')} | {show(s['FID-f'], '.2f')} |"
+            for name, s in self.scores.items()
+        ]
         return "\n".join(["| judged | AU error ↓ | expression accuracy ↑ | FID-f ↓ |", "|---|---|---|---|", *rows])
 
 # %% ../../nbs/4-measuring/07d_judges.ipynb #a46021b4

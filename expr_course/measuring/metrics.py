@@ -23,14 +23,18 @@ def levels(images: Tensor) -> Tensor:
 
 # %% ../../nbs/4-measuring/06a_metrics.ipynb #98256d2f
 def _steps(**images: Tensor) -> list[Tensor]:
-    "Check that images (by name) are finite N×3×H×W of one shape; their 8-bit steps. Raises `ValueError` naming the bad one."
+    """Check that images (by name) are finite N×3×H×W of one shape; their 8-bit steps. Raises `ValueError` naming the
+    bad one."""
     shape = next(iter(images.values())).shape
     for name, image in images.items():
         if image.ndim != 4 or image.shape != shape:
-            raise ValueError(f"{name} has shape {tuple(image.shape)}: all images must be N×3×H×W alike, here {tuple(shape)}")
+            raise ValueError(
+                f"{name} has shape {tuple(image.shape)}: all images must be N×3×H×W alike, here {tuple(shape)}"
+            )
         bad = (~image.isfinite()).flatten(1).any(1).nonzero().flatten().tolist()
-        if bad: raise ValueError(f"{name} has NaN or infinite pixels in case {bad[0]} ({len(bad)} of {len(image)} cases): "
-                                 "look for the step that made them before measuring anything")
+        if bad:
+            raise ValueError(f"{name} has NaN or infinite pixels in case {bad[0]} ({len(bad)} of {len(image)} cases): "
+                             "look for the step that made them before measuring anything")
     return [levels(image) for image in images.values()]
 
 # %% ../../nbs/4-measuring/06a_metrics.ipynb #fa0bdb36

@@ -26,7 +26,8 @@ class DownBlock(nn.Module):
         return h + F.leaky_relu(self.norm_same(self.same(h)), 0.1)
 
 def residual_trunk(width: int, size: int) -> tuple[nn.Sequential, int, int]:
-    "Conv3 at full resolution, then blocks down to a map of 4×4 (6×6 for 96): (layers, channels, map size). Channels stop at 6·width."
+    """Conv3 at full resolution, then blocks down to a map of 4×4 (6×6 for 96): (layers, channels, map size). Channels
+    stop at 6·width."""
     n = size.bit_length() - 3
     if size < 32 or size % 2 ** n: raise ValueError(f"size={size}: the judge needs 32, 48, 64, 96, 128, 192 or 256")
     widths = [width * min(2 ** i, 6) for i in range(n + 1)]
@@ -35,10 +36,12 @@ def residual_trunk(width: int, size: int) -> tuple[nn.Sequential, int, int]:
 
 # %% ../../nbs/5-editing/10b_critic.ipynb #a016055b
 class MatchingJudge(Discriminator):
-    """Asks "real, and with these AUs?" of the whole face: image N×3×S×S and absolute AUs -> (scores N×1×4×4, AUs N×n_aus).
+    """Asks "real, and with these AUs?" of the whole face: image N×3×S×S and absolute AUs -> (scores N×1×4×4, AUs
+    N×n_aus).
 
-    score = patch(φ) + ⟨embed(v), project(φ)⟩: what each patch says of realness, plus how well the features, projected with their places on
-    the face, agree with the AUs (a projection discriminator for continuous AUs). width: a multiple of 8."""
+    score = patch(φ) + ⟨embed(v), project(φ)⟩: what each patch says of realness, plus how well the features, projected
+    with their places on the face, agree with the AUs (a projection discriminator for continuous AUs). width: a multiple
+    of 8."""
     def __init__(self, n_aus: int = 34, width: int = 16, size: int = 64, hidden: int = 128):
         nn.Module.__init__(self)
         self.config = dict(n_aus=n_aus, width=width, size=size, hidden=hidden)
@@ -51,6 +54,9 @@ class MatchingJudge(Discriminator):
 
     def score(self, phi: Tensor, aus: Tensor | None) -> Tensor:
         "Scores of features under AUs"
-        if aus is None: raise ValueError("a matching judge sees an image together with AUs: call it as judge(image, aus)")
-        match = (self.embed(flat_condition(aus, self.n_aus)) * self.project(phi).flatten(1)).sum(1) / self.embed[0].out_features ** 0.5
+        if aus is None:
+            raise ValueError("a matching judge sees an image together with AUs: call it as judge(image, aus)")
+        match = (self.embed(flat_condition(aus, self.n_aus)) * self.project(phi).flatten(1)).sum(1) / self.embed[
+            0
+        ].out_features ** 0.5
         return self.patch(phi) + match[:, None, None, None]

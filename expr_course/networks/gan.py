@@ -25,11 +25,13 @@ def adversarial_loss(fake: Tensor) -> Tensor:
     return -fake.mean()
 
 # %% ../../nbs/5-editing/10a_gan_losses.ipynb #dfef2c6d
-def gradient_penalty(critic: Callable, real: Tensor, fake: Tensor | None = None, aus: Tensor | None = None, centre: float = 1.0) -> Tensor:
+def gradient_penalty(
+    critic: Callable, real: Tensor, fake: Tensor | None = None, aus: Tensor | None = None, centre: float = 1.0
+) -> Tensor:
     """WGAN-GP: mean (‖∇ D‖ − `centre`)² at random points between real and fake (N×…); D is a sample's mean score.
 
-    `critic`: image [, aus] -> scores or (scores, ...). Without `fake`: at the real images. In float32 with the graph kept, so it
-    can be trained on, autocast or not. centre=0 without fake is the R1 penalty.
+    `critic`: image [, aus] -> scores or (scores, ...). Without `fake`: at the real images. In float32 with the graph
+    kept, so it can be trained on, autocast or not. centre=0 without fake is the R1 penalty.
     """
     with torch.autocast(real.device.type, enabled=False):
         mix = torch.rand(len(real), *[1] * (real.dim() - 1), device=real.device)
@@ -42,7 +44,8 @@ def gradient_penalty(critic: Callable, real: Tensor, fake: Tensor | None = None,
 
 # %% ../../nbs/5-editing/10a_gan_losses.ipynb #c31efd23
 def au_loss_real(read: Tensor, v_src: Tensor) -> Tensor:
-    "Eq. L5: mean squared error between the AU head's reading of a real image (N×n_aus) and its AUs. Trains the discriminator."
+    """Eq. L5: mean squared error between the AU head's reading of a real image (N×n_aus) and its AUs. Trains the
+    discriminator."""
     return F.mse_loss(read, flat_condition(v_src, read.shape[1]).to(read.dtype))
 
 
@@ -57,22 +60,27 @@ def reconstruction_loss(image: Tensor, zero: Tensor, cycle: Tensor) -> Tensor:
 
 # %% ../../nbs/5-editing/10a_gan_losses.ipynb #246ac250
 def trunk(width: int, size: int) -> tuple[nn.Sequential, int, int]:
-    """Stride-2 Conv4 + LeakyReLU 0.01 without norm, from size×size down to a map of 2×2 (3×3 for 96): (layers, channels, map size).
+    """Stride-2 Conv4 + LeakyReLU 0.01 without norm, from size×size down to a map of 2×2 (3×3 for 96): (layers,
+    channels, map size).
 
     Channels double from `width` and stop at 32·width. 128 px: paper one's six convolutions; 64 px: five; 32 px: four.
     """
     n = max(size, 4).bit_length() - 2
     if size < 32 or size % 2 ** n:
-        raise ValueError(f"size={size}: the discriminator needs 32, 48, 64, 96, 128, 192 or 256 (2 or 3 times a power of 2).")
+        raise ValueError(
+            f"size={size}: the discriminator needs 32, 48, 64, 96, 128, 192 or 256 (2 or 3 times a power of 2)."
+        )
     widths = [3] + [width * 2 ** min(i, 5) for i in range(n)]
     layers = [m for i, o in zip(widths, widths[1:]) for m in (nn.Conv2d(i, o, 4, 2, 1), nn.LeakyReLU(0.01))]
     return nn.Sequential(*layers), widths[-1], size // 2 ** n
 
 # %% ../../nbs/5-editing/10a_gan_losses.ipynb #89e0f01d
 class Discriminator(nn.Module):
-    """Paper one's: image N×3×S×S in [-1, 1] -> (scores N×1×2×2: how real each quarter is, AUs N×`n_aus`: what it reads there).
+    """Paper one's: image N×3×S×S in [-1, 1] -> (scores N×1×2×2: how real each quarter is, AUs N×`n_aus`: what it reads
+    there).
 
-    The AU head is linear; its target is absolute AUs. The scores ignore `aus`: this judge does not know what was asked for.
+    The AU head is linear; its target is absolute AUs. The scores ignore `aus`: this judge does not know what was asked
+    for.
     """
     def __init__(self, n_aus: int = 34, width: int = 16, size: int = 128):
         super().__init__()
@@ -86,7 +94,9 @@ class Discriminator(nn.Module):
         "The trunk's last map."
         check_image(image)
         if image.shape[-2:] != (self.size, self.size):
-            raise ValueError(f"This discriminator was built for {self.size}×{self.size}, got {tuple(image.shape[-2:])}.")
+            raise ValueError(
+                f"This discriminator was built for {self.size}×{self.size}, got {tuple(image.shape[-2:])}."
+            )
         return self.trunk(image)
 
     def score(self, phi: Tensor, aus: Tensor | None) -> Tensor:
@@ -99,11 +109,13 @@ class Discriminator(nn.Module):
 
 # %% ../../nbs/5-editing/10a_gan_losses.ipynb #f9f18884
 def total_variation(image: Tensor) -> Tensor:
-    "Mean absolute difference between neighbours, across plus down. A mean, so that it does not grow with batch or resolution."
+    """Mean absolute difference between neighbours, across plus down. A mean, so that it does not grow with batch or
+    resolution."""
     return image.diff(dim=-1).abs().mean() + image.diff(dim=-2).abs().mean()
 
 
-PAPER_WEIGHTS = {"au": 150.0, "rec": 30.0, "penalty": 10.0, "tv": 1e-5 * 16 * 3 * 128 * 128}   # tv: 1e-5 on a sum, batch 16, 128 px
+# tv: 1e-5 on a sum, batch 16, 128 px
+PAPER_WEIGHTS = {"au": 150.0, "rec": 30.0, "penalty": 10.0, "tv": 1e-5 * 16 * 3 * 128 * 128}
 
 # %% ../../nbs/5-editing/10a_gan_losses.ipynb #2db954a5
 def wrong_aus(aus: Tensor, generator: torch.Generator | None = None) -> Tensor:
@@ -114,7 +126,8 @@ def wrong_aus(aus: Tensor, generator: torch.Generator | None = None) -> Tensor:
 
 
 def matching_loss(real_true: Tensor, real_wrong: Tensor, fake: Tensor) -> Tensor:
-    "Eq. L3, made matching-aware: real image with its AUs up; real image with wrong AUs, and fake with its target, down."
+    """Eq. L3, made matching-aware: real image with its AUs up; real image with wrong AUs, and fake with its target,
+    down."""
     return (real_wrong.mean() + fake.mean()) / 2 - real_true.mean()
 
 # %% ../../nbs/5-editing/10a_gan_losses.ipynb #c5b5ce16

@@ -12,7 +12,8 @@ from .unet import ConditionalUNet, ConditionBlock, block
 
 # %% ../../nbs/5-editing/09_msf.ipynb #03f76935
 class SimpleMSF(nn.Module):
-    """A fusion without the exchange (our instantiation of the ablation's middle step): e N×C×2H×2W, l N×D×H×W, v N×K -> N×C×2H×2W.
+    """A fusion without the exchange (our instantiation of the ablation's middle step): e N×C×2H×2W, l N×D×H×W, v N×K ->
+    N×C×2H×2W.
 
     h0 = Conv5([e ; tile(v)]), u = ConvT4(l), output = [Conv3(z) ; Conv5(z)] with z = [h0 ; u].
     """
@@ -50,14 +51,22 @@ class MSFUnit(SimpleMSF):
 
 # %% ../../nbs/5-editing/09_msf.ipynb #b72b39ee
 class MSFUNet(ConditionalUNet):
-    """Paper one's generator, y = G(x, v_rel) (Eq. L2): a U-Net whose skips are fusion units that are told the AUs again, at every scale.
+    """Paper one's generator, y = G(x, v_rel) (Eq. L2): a U-Net whose skips are fusion units that are told the AUs
+    again, at every scale.
 
-    (image N×3×H×W in [-1, 1], AUs) -> image. `skips`: "msf" (the paper), "msf_simple", or, as in ConditionalUNet, "simple"
-    and "none". With n_aus=17 and head="direct": 57.6 M parameters at width 64, 21.4 M at 32, 5.43 M at 16.
+    (image N×3×H×W in [-1, 1], AUs) -> image. `skips`: "msf" (the paper), "msf_simple", or, as in ConditionalUNet,
+    "simple" and "none". With n_aus=17 and head="direct": 57.6 M parameters at width 64, 21.4 M at 32, 5.43 M at 16.
     """
     skip_kinds = ("none", "simple", "msf_simple", "msf")
 
-    def __init__(self, n_aus: int = 34, width: int = 16, head: str | nn.Module = "direct", skips: str = "msf", after_norm: bool = True):
+    def __init__(
+        self,
+        n_aus: int = 34,
+        width: int = 16,
+        head: str | nn.Module = "direct",
+        skips: str = "msf",
+        after_norm: bool = True,
+    ):
         super().__init__(n_aus, width, head, skips, after_norm)
         unit = {"msf": MSFUnit, "msf_simple": SimpleMSF}.get(skips)
         pairs = [(self.levels[i], self.levels[i + 1]) for i in (2, 1, 0)]

@@ -17,9 +17,9 @@ from torch import Tensor, nn
 def flat_condition(aus: Tensor, n_aus: int) -> Tensor:
     """AUs as the flat vector that a network built for `n_aus` numbers reads: N×`n_aus`, float.
 
-    `aus`: N×K×2 (left, right of the person) or N×K, absolute in [0, 1] or relative in [-1.25, 1.25]. `n_aus` = 2K (34: one
-    number per AU and side, in the order AU01L, AU01R, AU02L, ...) takes both; `n_aus` = K (17) takes N×K×2 only when the sides
-    are equal. A flat N×2K tensor is taken as it is. ValueError otherwise.
+    `aus`: N×K×2 (left, right of the person) or N×K, absolute in [0, 1] or relative in [-1.25, 1.25]. `n_aus` = 2K (34:
+    one number per AU and side, in the order AU01L, AU01R, AU02L, ...) takes both; `n_aus` = K (17) takes N×K×2 only
+    when the sides are equal. A flat N×2K tensor is taken as it is. ValueError otherwise.
     """
     if not torch.is_tensor(aus) or not aus.is_floating_point():
         raise ValueError(f"AUs must be a float tensor N×K or N×K×2, got {getattr(aus, 'dtype', type(aus).__name__)}.")
@@ -31,16 +31,20 @@ def flat_condition(aus: Tensor, n_aus: int) -> Tensor:
         return aus.flatten(1)
     if aus.dim() == 3 and aus.shape[2] == 2 and aus.shape[1] == n_aus:
         return _both_sides(aus)
-    raise ValueError(f"AUs of shape {tuple(aus.shape)} do not fit a network with n_aus={n_aus}: "
-                     f"give N×{n_aus}" + (f", N×{n_aus // 2} or N×{n_aus // 2}×2." if n_aus % 2 == 0 else f" or N×{n_aus}×2."))
+    raise ValueError(
+        f"AUs of shape {tuple(aus.shape)} do not fit a network with n_aus={n_aus}: "
+        f"give N×{n_aus}" + (f", N×{n_aus // 2} or N×{n_aus // 2}×2." if n_aus % 2 == 0 else f" or N×{n_aus}×2.")
+    )
 
 # %% ../../nbs/5-editing/08_unet.ipynb #964e8f60
 def _both_sides(aus: Tensor) -> Tensor:
     "N×K×2 with equal sides -> N×K; ValueError where left and right differ."
     compiling = torch.compiler.is_compiling() or torch.jit.is_tracing()
     if not compiling and not torch.equal(aus[..., 0], aus[..., 1]):
-        raise ValueError("Left and right AUs differ, but this network was built for one number per AU "
-                         f"(n_aus={aus.shape[1]}). Use a per-side network (n_aus={2 * aus.shape[1]}) or make the sides equal.")
+        raise ValueError(
+            "Left and right AUs differ, but this network was built for one number per AU "
+            f"(n_aus={aus.shape[1]}). Use a per-side network (n_aus={2 * aus.shape[1]}) or make the sides equal."
+        )
     return aus.mean(-1)
 
 
@@ -52,7 +56,8 @@ def tile_condition(v: Tensor, like: Tensor) -> Tensor:
 
 # %% ../../nbs/5-editing/08_unet.ipynb #409287be
 def conv(channels: int, out: int, kernel: int, stride: int = 1, up: bool = False) -> nn.Module:
-    "A convolution without bias, weights N(0, 0.02); `up` makes it transposed: kernel 4 and stride 2 then double the size."
+    """A convolution without bias, weights N(0, 0.02); `up` makes it transposed: kernel 4 and stride 2 then double the
+    size."""
     layer = (nn.ConvTranspose2d if up else nn.Conv2d)(channels, out, kernel, stride, (kernel - 1) // 2, bias=False)
     nn.init.normal_(layer.weight, 0.0, 0.02)
     return layer
@@ -67,8 +72,8 @@ def block(channels: int, out: int, kernel: int, stride: int = 1, up: bool = Fals
 class ConditionBlock(nn.Module):
     """Convolution over [h ; tile(v)], instance norm, ReLU: N×C×H×W and N×K -> N×`out`×H×W.
 
-    The convolution is written as two that are added, one over h and one over the tiled vector: the same weights, the same
-    result. `after_norm` adds the second behind the norm, where the norm cannot subtract it (see lesson 08).
+    The convolution is written as two that are added, one over h and one over the tiled vector: the same weights, the
+    same result. `after_norm` adds the second behind the norm, where the norm cannot subtract it (see lesson 08).
     """
     def __init__(self, channels: int, n_aus: int, out: int, kernel: int, after_norm: bool = True):
         super().__init__()
@@ -81,18 +86,25 @@ class ConditionBlock(nn.Module):
 
 # %% ../../nbs/5-editing/08_unet.ipynb #0d9503d2
 class Parts(NamedTuple):
-    "What a head decides. `apply_parts` turns it and a picture, of the same or of a higher resolution, into the edited picture."
+    """What a head decides. `apply_parts` turns it and a picture, of the same or of a higher resolution, into the edited
+    picture."""
     colour: Tensor | None = None   # N×3×h×w in [-1, 1], replaces the picture
     gate: Tensor | None = None     # N×1×h×w in [0, 1]: how much of `colour` replaces the picture; None: all of it
-    flow: Tensor | None = None     # N×2×h×w, (dx, dy) in image widths and heights: output pixel p looks at the input's p + flow(p)
+    # N×2×h×w, (dx, dy) in image widths and heights: output pixel p looks at the input's p + flow(p)
+    flow: Tensor | None = None
     paint: Tensor | None = None    # N×3×h×w in [-2, 2], added to the moved picture
-    strength: Tensor | None = None # N×1×1×1 in [0, 1): exactly 0 where nothing was asked for (already inside flow and paint)
+    # N×1×1×1 in [0, 1): exactly 0 where nothing was asked for (already inside flow and paint)
+    strength: Tensor | None = None
 
 
 def resize(t: Tensor, like: Tensor) -> Tensor:
     "Bilinear, to the height and width of `like`; float32."
     t = t.float()
-    return t if t.shape[-2:] == like.shape[-2:] else F.interpolate(t, like.shape[-2:], mode="bilinear", align_corners=False)
+    return (
+        t
+        if t.shape[-2:] == like.shape[-2:]
+        else F.interpolate(t, like.shape[-2:], mode="bilinear", align_corners=False)
+    )
 
 # %% ../../nbs/5-editing/08_unet.ipynb #f77a9a1e
 class DirectHead(nn.Module):
@@ -131,7 +143,8 @@ def warp(image: Tensor, flow: Tensor) -> Tensor:
 
 # %% ../../nbs/5-editing/08_unet.ipynb #17e10f04
 def apply_parts(image: Tensor, parts: Parts) -> Tensor:
-    """The edited picture, in the size and dtype of `image` (N×3×H×W in [-1, 1]): move, replace, add, whatever the parts hold (Eq. C7).
+    """The edited picture, in the size and dtype of `image` (N×3×H×W in [-1, 1]): move, replace, add, whatever the parts
+    hold (Eq. C7).
 
     Where `strength` is exactly 0 the result is `image` itself, bit for bit.
     """
@@ -139,8 +152,10 @@ def apply_parts(image: Tensor, parts: Parts) -> Tensor:
     if parts.colour is not None:
         colour = resize(parts.colour, image)
         y = colour if parts.gate is None else y + resize(parts.gate, image) * (colour - y)
-    if parts.paint is not None: y = (y + resize(parts.paint, image)).clamp(-1, 1)
-    if parts.strength is not None: y = torch.where(parts.strength > 0, y, image.float())
+    if parts.paint is not None:
+        y = (y + resize(parts.paint, image)).clamp(-1, 1)
+    if parts.strength is not None:
+        y = torch.where(parts.strength > 0, y, image.float())
     return y.to(image.dtype)
 
 # %% ../../nbs/5-editing/08_unet.ipynb #cf721493
@@ -152,15 +167,19 @@ def strength(v: Tensor, tau: float = 0.2) -> Tensor:
 class DisplacementHead(nn.Module):
     """The course's own head, Eq. C7: y = x(p + s·f) + s·c, s = 1 − exp(−‖v‖/τ). Features N×C×H×W -> Parts(flow, paint).
 
-    A smooth flow f, predicted at 1/`reduce` of the resolution and at most `reach` image sizes long, moves the input's own
-    pixels; a paint c adds what motion cannot bring (teeth, furrows). Untrained it is the identity; G(x, 0) = x always, exactly.
+    A smooth flow f, predicted at 1/`reduce` of the resolution and at most `reach` image sizes long, moves the input's
+    own pixels; a paint c adds what motion cannot bring (teeth, furrows). Untrained it is the identity; G(x, 0) = x
+    always, exactly.
     """
     def __init__(self, width: int, reach: float = 0.12, tau: float = 0.2, reduce: int = 4):
         super().__init__()
         self.reach, self.tau = reach, tau
-        self.look = nn.Sequential(conv(width, 2 * width, reduce, reduce), nn.LeakyReLU(0.1), conv(2 * width, 2 * width, 3), nn.LeakyReLU(0.1))
+        self.look = nn.Sequential(
+            conv(width, 2 * width, reduce, reduce), nn.LeakyReLU(0.1), conv(2 * width, 2 * width, 3), nn.LeakyReLU(0.1)
+        )
         self.flow, self.paint = conv(2 * width, 2, 3), conv(width, 3, 7)
-        for last in (self.flow, self.paint): nn.init.zeros_(last.weight)
+        for last in (self.flow, self.paint):
+            nn.init.zeros_(last.weight)
 
     def forward(self, features: Tensor, image: Tensor, v: Tensor) -> Parts:
         s = strength(v, self.tau)
@@ -174,9 +193,13 @@ HEADS = {"direct": DirectHead, "attention": AttentionHead, "displacement": Displ
 def check_image(image: Tensor) -> None:
     "ValueError unless `image` is float N×3×H×W with H and W multiples of 16 and at least 32."
     if image.dim() != 4 or image.shape[1] != 3 or not image.is_floating_point():
-        raise ValueError(f"The network reads a float tensor N×3×H×W in [-1, 1], got {tuple(image.shape)} {image.dtype}.")
+        raise ValueError(
+            f"The network reads a float tensor N×3×H×W in [-1, 1], got {tuple(image.shape)} {image.dtype}."
+        )
     if any(s % 16 or s < 32 for s in image.shape[-2:]):
-        raise ValueError(f"Height and width must be multiples of 16 and at least 32, got {tuple(image.shape[-2:])}: resize the picture first.")
+        raise ValueError(
+            f"Height and width must be multiples of 16 and at least 32, got {tuple(image.shape[-2:])}: resize the picture first."
+        )
 
 
 def make_head(head: str | nn.Module, width: int) -> nn.Module:
@@ -197,28 +220,44 @@ class UNetLayers(nn.Module):
     "The layers of a conditional U-Net; see ConditionalUNet, which calls them."
     skip_kinds = ("none", "simple")
 
-    def __init__(self, n_aus: int = 34, width: int = 16, head: str | nn.Module = "direct", skips: str = "simple", after_norm: bool = True):
+    def __init__(
+        self,
+        n_aus: int = 34,
+        width: int = 16,
+        head: str | nn.Module = "direct",
+        skips: str = "simple",
+        after_norm: bool = True,
+    ):
         super().__init__()
         if skips not in self.skip_kinds:
             raise ValueError(f"skips={skips!r} is not one of {self.skip_kinds} of {type(self).__name__}.")
-        self.config = dict(n_aus=n_aus, width=width, head=head if isinstance(head, str) else type(head).__name__, skips=skips, after_norm=after_norm)
+        self.config = dict(
+            n_aus=n_aus,
+            width=width,
+            head=head if isinstance(head, str) else type(head).__name__,
+            skips=skips,
+            after_norm=after_norm,
+        )
         self.n_aus, self.skips, c, deep = n_aus, skips, width, min(512, 16 * width)
         self.levels = [2 * c, 4 * c, 8 * c, deep]
         self.stem = block(3, c, 7)
         self.down = nn.ModuleList(block(i, o, 4, 2) for i, o in zip([c] + self.levels, self.levels))
         self.bottleneck = ConditionBlock(deep, n_aus, deep, 3, after_norm)
         k = 1 if skips == "none" else 2
-        self.up = nn.ModuleList(block(i, o, 4, 2, up=True) for i, o in [(deep, 8 * c), (8 * c * k, 4 * c), (4 * c * k, 2 * c), (2 * c * k, c)])
+        self.up = nn.ModuleList(
+            block(i, o, 4, 2, up=True)
+            for i, o in [(deep, 8 * c), (8 * c * k, 4 * c), (4 * c * k, 2 * c), (2 * c * k, c)]
+        )
         self.head = make_head(head, c)
 
 # %% ../../nbs/5-editing/08_unet.ipynb #ce399a42
 class ConditionalUNet(UNetLayers):
     """A U-Net told, at its bottleneck, which expression to make: (image N×3×H×W in [-1, 1], AUs) -> image N×3×H×W.
 
-    `n_aus`: 34 = per side (takes N×17×2 and N×17), 17 = one number per AU. Whether they mean an absolute target or a relative
-    change is up to whoever trains it. `width`: channels at full resolution. `head`: a key of HEADS or a module called as
-    head(features, image, v) -> Parts. `skips`: "simple" hands encoder features to the decoder, "none" does not.
-    H and W: multiples of 16, at least 32.
+    `n_aus`: 34 = per side (takes N×17×2 and N×17), 17 = one number per AU. Whether they mean an absolute target or a
+    relative change is up to whoever trains it. `width`: channels at full resolution. `head`: a key of HEADS or a module
+    called as head(features, image, v) -> Parts. `skips`: "simple" hands encoder features to the decoder, "none" does
+    not. H and W: multiples of 16, at least 32.
     """
     def encode(self, image: Tensor) -> list[Tensor]:
         "Features at 1/2, 1/4, 1/8 and 1/16 of the resolution."

@@ -18,23 +18,39 @@ from .unet import check_picture
 # %% ../../nbs/6-parsing/14a_bisenet.ipynb #62797873
 def conv_bn(channels: int, out: int, kernel: int = 3, stride: int = 1) -> nn.Sequential:
     "Convolution, batch norm, ReLU"
-    return nn.Sequential(nn.Conv2d(channels, out, kernel, stride, kernel // 2, bias=False), nn.BatchNorm2d(out), nn.ReLU(inplace=True))
+    return nn.Sequential(
+        nn.Conv2d(channels, out, kernel, stride, kernel // 2, bias=False), nn.BatchNorm2d(out), nn.ReLU(inplace=True)
+    )
 
 class SpatialPath(nn.Sequential):
-    "Detail: N×3×H×W -> N×2w×H/s×W/s. Conv7, two Conv3, Conv1; the first log2(s) have stride 2. s: 8 as published, 4 or 2 for small pictures"
+    """Detail: N×3×H×W -> N×2w×H/s×W/s. Conv7, two Conv3, Conv1; the first log2(s) have stride 2. s: 8 as published, 4
+    or 2 for small pictures"""
     def __init__(self, width: int, stride: int = 8) -> None:
-        if stride not in (2, 4, 8): raise ValueError(f"stride={stride}: the output map of BiSeNet has a half, a quarter or an eighth of the size: 2, 4 or 8")
+        if stride not in (2, 4, 8):
+            raise ValueError(
+                f"stride={stride}: the output map of BiSeNet has a half, a quarter or an eighth of the size: 2, 4 or 8"
+            )
         steps = [2 if stride >= 2 ** k else 1 for k in (1, 2, 3)]
-        super().__init__(conv_bn(3, width, 7, steps[0]), conv_bn(width, width, 3, steps[1]), conv_bn(width, width, 3, steps[2]), conv_bn(width, 2 * width, 1))
+        super().__init__(
+            conv_bn(3, width, 7, steps[0]),
+            conv_bn(width, width, 3, steps[1]),
+            conv_bn(width, width, 3, steps[2]),
+            conv_bn(width, 2 * width, 1),
+        )
 
 # %% ../../nbs/6-parsing/14a_bisenet.ipynb #7de24601
 def stage(channels: int, out: int, stride: int) -> nn.Sequential:
     "Two residual blocks of torchvision; the first one may halve the size, with a 1×1 convolution on the way round"
-    shortcut = None if stride == 1 and channels == out else nn.Sequential(nn.Conv2d(channels, out, 1, stride, bias=False), nn.BatchNorm2d(out))
+    shortcut = (
+        None
+        if stride == 1 and channels == out
+        else nn.Sequential(nn.Conv2d(channels, out, 1, stride, bias=False), nn.BatchNorm2d(out))
+    )
     return nn.Sequential(BasicBlock(channels, out, stride, shortcut), BasicBlock(out, out))
 
 class ResNet18(nn.Module):
-    "The trunk of ResNet-18 with any width: N×3×H×W -> features at 1/8 (2w channels), 1/16 (4w) and 1/32 (8w). Names as in torchvision"
+    """The trunk of ResNet-18 with any width: N×3×H×W -> features at 1/8 (2w channels), 1/16 (4w) and 1/32 (8w). Names
+    as in torchvision"""
     def __init__(self, width: int = 64) -> None:
         super().__init__()
         self.conv1, self.bn1 = nn.Conv2d(3, width, 7, 2, 3, bias=False), nn.BatchNorm2d(width)
@@ -82,7 +98,12 @@ class FeatureFusion(nn.Module):
     def __init__(self, channels: int) -> None:
         super().__init__()
         self.mix = conv_bn(channels, channels, 1)
-        self.vote = nn.Sequential(nn.Conv2d(channels, channels // 4, 1, bias=False), nn.ReLU(inplace=True), nn.Conv2d(channels // 4, channels, 1, bias=False), nn.Sigmoid())
+        self.vote = nn.Sequential(
+            nn.Conv2d(channels, channels // 4, 1, bias=False),
+            nn.ReLU(inplace=True),
+            nn.Conv2d(channels // 4, channels, 1, bias=False),
+            nn.Sigmoid(),
+        )
 
     def forward(self, detail: Tensor, meaning: Tensor) -> Tensor:
         x = self.mix(torch.cat([detail, meaning], 1))
@@ -94,13 +115,17 @@ def score_head(channels: int, middle: int, classes: int) -> nn.Sequential:
 
 # %% ../../nbs/6-parsing/14a_bisenet.ipynb #e798fa45
 class BiSeNet(nn.Module):
-    """Scores for 19 classes: float N×3×H×W in [-1, 1], H and W multiples of 32 -> N×19×H×W; in training a list of three, the main one first.
+    """Scores for 19 classes: float N×3×H×W in [-1, 1], H and W multiples of 32 -> N×19×H×W; in training a list of
+    three, the main one first.
 
-    width: channels of the first stage; 64 is ResNet-18, 13.4 M parameters. stride: pixels per place of the output map, 8 as published, 4 or 2 for
-    small pictures, where each place answers for its 4×4 or 2×2 pixels one by one. spatial=False: the popular variant without a spatial path, which takes the trunk's own 1/8 features instead (13.3 M; stride 8)."""
+    width: channels of the first stage; 64 is ResNet-18, 13.4 M parameters. stride: pixels per place of the output map,
+    8 as published, 4 or 2 for small pictures, where each place answers for its 4×4 or 2×2 pixels one by one.
+    spatial=False: the popular variant without a spatial path, which takes the trunk's own 1/8 features instead (13.3 M;
+    stride 8)."""
     def __init__(self, width: int = 64, stride: int = 8, spatial: bool = True, classes: int = CLASSES) -> None:
         super().__init__()
-        if not spatial and stride != 8: raise ValueError("without a spatial path the output map has stride 8: leave out stride, or spatial=False")
+        if not spatial and stride != 8:
+            raise ValueError("without a spatial path the output map has stride 8: leave out stride, or spatial=False")
         self.config = dict(width=width, stride=stride, spatial=spatial, classes=classes)
         self.spatial = SpatialPath(width, stride) if spatial else None
         self.context = ContextPath(width)
@@ -108,15 +133,19 @@ class BiSeNet(nn.Module):
         self.head = score_head(4 * width, 4 * width, classes * (1 if stride == 8 else stride ** 2))
         self.aux8, self.aux16 = score_head(2 * width, width, classes), score_head(2 * width, width, classes)
         for layer in self.modules():
-            if isinstance(layer, nn.Conv2d): nn.init.kaiming_normal_(layer.weight)
+            if isinstance(layer, nn.Conv2d):
+                nn.init.kaiming_normal_(layer.weight)
 
     def forward(self, image: Tensor) -> Tensor | list[Tensor]:
         check_picture(image)
         middle, deep, eighth = self.context(image)
         detail = eighth if self.spatial is None else self.spatial(image)
-        if detail.shape != middle.shape: meaning = F.interpolate(middle, tuple(detail.shape[-2:]), mode="bilinear", align_corners=False)
-        else: meaning = middle
-        enlarge = lambda scores: F.interpolate(scores, tuple(image.shape[-2:]), mode="bilinear", align_corners=False)
+        if detail.shape != middle.shape:
+            meaning = F.interpolate(middle, tuple(detail.shape[-2:]), mode="bilinear", align_corners=False)
+        else:
+            meaning = middle
+        def enlarge(scores):
+            return F.interpolate(scores, tuple(image.shape[-2:]), mode="bilinear", align_corners=False)
         main = self.head(self.fusion(detail, meaning))
         main = enlarge(main) if self.config["stride"] == 8 else F.pixel_shuffle(main, self.config["stride"])
         return [main, enlarge(self.aux8(middle)), enlarge(self.aux16(deep))] if self.training else main

@@ -15,7 +15,15 @@ from ..faces import LABELS
 # %% ../../nbs/6-parsing/13a_labels.ipynb #10a0b36f
 CLASSES, IGNORE = len(LABELS), 255     # of the course; the value of pixels that nobody labelled
 INNER = ("skin", "nose", "l_eye", "r_eye", "l_brow", "r_brow", "mouth", "u_lip", "l_lip")
-MERGED = dict(skin=("skin",), nose=("nose",), eyes=("l_eye", "r_eye"), brows=("l_brow", "r_brow"), mouth=("mouth",), u_lip=("u_lip",), l_lip=("l_lip",))
+MERGED = dict(
+    skin=("skin",),
+    nose=("nose",),
+    eyes=("l_eye", "r_eye"),
+    brows=("l_brow", "r_brow"),
+    mouth=("mouth",),
+    u_lip=("u_lip",),
+    l_lip=("l_lip",),
+)
 
 def class_ids(names: tuple[str, ...]) -> list[int]:
     "Numbers of classes in the official order; ValueError for a name that is no class"
@@ -30,19 +38,31 @@ def mirror_scores(scores: Tensor) -> Tensor:
 
 # %% ../../nbs/6-parsing/13a_labels.ipynb #cbddeec2
 def check_labels(labels: Tensor, image: Tensor | None = None, ignore: int = IGNORE) -> None:
-    """Raise ValueError, saying what and where, unless these are labels: whole numbers 0 to 18, or `ignore`; not ignored everywhere.
+    """Raise ValueError, saying what and where, unless these are labels: whole numbers 0 to 18, or `ignore`; not ignored
+    everywhere.
 
     image: pictures …×H×W that the labels belong to; both must have one size, and as many."""
     if labels.is_floating_point() or labels.dtype == torch.bool:
-        raise ValueError(f"labels are whole numbers from 0 to {CLASSES - 1}, not {labels.dtype}: of scores N×19×H×W take argmax(1) first")
+        raise ValueError(
+            f"labels are whole numbers from 0 to {CLASSES - 1}, not {labels.dtype}: of scores N×19×H×W take argmax(1) first"
+        )
     wrong = (labels != ignore) & ((labels < 0) | (labels >= CLASSES))
     if wrong.any():
         values = sorted(set(labels[wrong].flatten().tolist()))
-        raise ValueError(f"{int(wrong.sum())} pixels have a label outside 0 to {CLASSES - 1} ({', '.join(map(str, values[:5]))}{' …' if len(values) > 5 else ''}): "
-                         "is this a coloured picture of labels, or a mask of 0 and 255?")
-    if labels.numel() and (labels == ignore).all(): raise ValueError(f"every pixel is labelled {ignore}, which means 'ignored': there is nothing to learn or to score")
+        raise ValueError(
+            f"{int(wrong.sum())} pixels have a label outside 0 to {CLASSES - 1} ({', '.join(map(str, values[:5]))}{' …' if len(values) > 5 else ''}): "
+            "is this a coloured picture of labels, or a mask of 0 and 255?"
+        )
+    if labels.numel() and (labels == ignore).all():
+        raise ValueError(
+            f"every pixel is labelled {ignore}, which means 'ignored': there is nothing to learn or to score"
+        )
     if image is None: return
     if labels.shape[-2:] != image.shape[-2:]:
-        by = lambda t: "×".join(map(str, t.shape[-2:]))
-        raise ValueError(f"the picture has {by(image)} pixels and its labels {by(labels)}: resize one of them (labels with mode='nearest', never bilinear)")
-    if labels.ndim == 3 and image.ndim == 4 and len(labels) != len(image): raise ValueError(f"{len(image)} pictures but {len(labels)} label maps")
+        def by(t):
+            return "×".join(map(str, t.shape[-2:]))
+        raise ValueError(
+            f"the picture has {by(image)} pixels and its labels {by(labels)}: resize one of them (labels with mode='nearest', never bilinear)"
+        )
+    if labels.ndim == 3 and image.ndim == 4 and len(labels) != len(image):
+        raise ValueError(f"{len(image)} pictures but {len(labels)} label maps")

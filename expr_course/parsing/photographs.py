@@ -7,7 +7,10 @@ __all__ = ['ASKED', 'WEIGHTS19', 'framed_pair', 'pair_files', 'photographs', 'Qu
            'fine_tune', 'fine_tuning_curve', 'main']
 
 # %% ../../nbs/6-parsing/14b_photographs.ipynb #f4112228
-import argparse, copy, json, sys
+import argparse
+import copy
+import json
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -29,7 +32,8 @@ from .scores import ParsingMeter, score_table
 
 # %% ../../nbs/6-parsing/14b_photographs.ipynb #98a12853
 def framed_pair(image: Tensor, labels: np.ndarray, size: int) -> tuple[Tensor, Tensor]:
-    """A photograph 3×H×W and its labels (uint8 h×w, official order) in the canonical frame: 3×size×size, and long size×size with 255 beyond the photograph's edge.
+    """A photograph 3×H×W and its labels (uint8 h×w, official order) in the canonical frame: 3×size×size, and long
+    size×size with 255 beyond the photograph's edge.
 
     Labels of another size than the photograph are fitted. Raises ValueError for other proportions."""
     height, width = image.shape[1:]
@@ -40,41 +44,71 @@ def framed_pair(image: Tensor, labels: np.ndarray, size: int) -> tuple[Tensor, T
 
 # %% ../../nbs/6-parsing/14b_photographs.ipynb #94b6bc15
 def pair_files(folder: str | Path, first: int = 0, count: int | None = None) -> list[tuple[Path, Path]]:
-    """Pairs of folder/images and folder/labels by file name (the ending may differ), sorted by name: (picture, label map).
+    """Pairs of folder/images and folder/labels by file name (the ending may differ), sorted by name: (picture, label
+    map).
 
     Raises FileNotFoundError that names what is missing."""
     folder = Path(folder)
     for part in ("images", "labels"):
-        if not (folder / part).is_dir(): raise FileNotFoundError(f"{folder} has no folder {part}: pictures go into images/, their label maps into labels/, under the same names")
-    files = {part: {path.stem: path for path in sorted((folder / part).iterdir()) if path.is_file() and not path.name.startswith(".")} for part in ("images", "labels")}
+        if not (folder / part).is_dir():
+            raise FileNotFoundError(
+                f"{folder} has no folder {part}: pictures go into images/, their label maps into labels/, under the same names"
+            )
+    files = {
+        part: {
+            path.stem: path
+            for path in sorted((folder / part).iterdir())
+            if path.is_file() and not path.name.startswith(".")
+        }
+        for part in ("images", "labels")
+    }
     names = list(files["labels"])[first:None if count is None else first + count]
-    if not names: raise FileNotFoundError(f"{folder / 'labels'} has no label maps from number {first} on: put PNGs of class numbers 0 to 18 there")
+    if not names:
+        raise FileNotFoundError(
+            f"{folder / 'labels'} has no label maps from number {first} on: put PNGs of class numbers 0 to 18 there"
+        )
     for name in names:
-        if name not in files["images"]: raise FileNotFoundError(f"{files['labels'][name].name} has no picture of the same name in {folder / 'images'}")
+        if name not in files["images"]:
+            raise FileNotFoundError(
+                f"{files['labels'][name].name} has no picture of the same name in {folder / 'images'}"
+            )
     return [(files["images"][name], files["labels"][name]) for name in names]
 
 # %% ../../nbs/6-parsing/14b_photographs.ipynb #56198281
 ASKED = 64     # label maps that are asked which class order they follow
 
-def photographs(folder: str | Path, size: int, order: str = "official", first: int = 0, count: int | None = None) -> dict[str, Any]:
-    """The labelled photographs of a folder in the canonical frame: image N×3×size×size, labels N×size×size (official order, 255 outside), names.
+def photographs(
+    folder: str | Path, size: int, order: str = "official", first: int = 0, count: int | None = None
+) -> dict[str, Any]:
+    """The labelled photographs of a folder in the canonical frame: image N×3×size×size, labels N×size×size (official
+    order, 255 outside), names.
 
-    One photograph is open at a time. ValueError names the file that is no label map or does not fit its picture, or says that the labels look like another class order."""
+    One photograph is open at a time. ValueError names the file that is no label map or does not fit its picture, or
+    says that the labels look like another class order."""
     files = pair_files(folder, first, count)
     check_order([_named(path, read_numbers, path) for _, path in files[::1 + len(files) // ASKED]], order)
-    read = lambda picture, path: framed_pair(open_image(picture).rgb, remap(read_numbers(path), order), size)
+    def read(picture, path):
+        return framed_pair(open_image(picture).rgb, remap(read_numbers(path), order), size)
     pairs = [_named(path, read, picture, path) for picture, path in files]
-    return {"image": torch.stack([x for x, _ in pairs]), "labels": torch.stack([y for _, y in pairs]), "names": [path.stem for _, path in files]}
+    return {
+        "image": torch.stack([x for x, _ in pairs]),
+        "labels": torch.stack([y for _, y in pairs]),
+        "names": [path.stem for _, path in files],
+    }
 
 def _named(path: Path, action: Any, *args: Any) -> Any:
-    try: return action(*args)
-    except ValueError as error: raise ValueError(f"{path}: {error}") from None
+    try:
+        return action(*args)
+    except ValueError as error:
+        raise ValueError(f"{path}: {error}") from None
 
 # %% ../../nbs/6-parsing/14b_photographs.ipynb #15e8b540
 class QuickUNet(nn.Module):
-    """A small fast parser: float N×3×H×W in [-1, 1], sides multiples of 32 -> scores N×19×H×W. 2×2 pixels are one place of its first and last level.
+    """A small fast parser: float N×3×H×W in [-1, 1], sides multiples of 32 -> scores N×19×H×W. 2×2 pixels are one place
+    of its first and last level.
 
-    width: channels there; then 2, 3 and 4 times as many at a quarter, an eighth and a sixteenth of the size. 0.9 M parameters at width 32."""
+    width: channels there; then 2, 3 and 4 times as many at a quarter, an eighth and a sixteenth of the size. 0.9 M
+    parameters at width 32."""
     def __init__(self, width: int = 32, classes: int = CLASSES) -> None:
         super().__init__()
         self.config = dict(width=width, classes=classes)
@@ -87,17 +121,21 @@ class QuickUNet(nn.Module):
     def forward(self, image: Tensor) -> Tensor:
         check_picture(image)
         features = [self.first(image)]
-        for block in self.down: features.append(block(F.max_pool2d(features[-1], 2)))
+        for block in self.down:
+            features.append(block(F.max_pool2d(features[-1], 2)))
         x = features.pop()
-        for block in reversed(self.up): x = block(torch.cat([F.interpolate(x, scale_factor=2.0), features.pop()], 1))
+        for block in reversed(self.up):
+            x = block(torch.cat([F.interpolate(x, scale_factor=2.0), features.pop()], 1))
         return self.head(x)
 
 # %% ../../nbs/6-parsing/14b_photographs.ipynb #64fc75ec
-WEIGHTS19 = (1, 1, 1.5, 1.5, 2, 2, 2, 2, 1.2, 1.2, 2, 2, 2, 1, 1, 2, 2, 1, 1)     # of the classes in the thermometer's loss; fixed, like all of it
+# of the classes in the thermometer's loss; fixed, like all of it
+WEIGHTS19 = (1, 1, 1.5, 1.5, 2, 2, 2, 2, 1.2, 1.2, 2, 2, 2, 1, 1, 2, 2, 1, 1)
 
 @torch.no_grad()
 def score_photographs(network: nn.Module, pairs: dict[str, Any], batch: int = 16) -> dict[str, Any]:
-    "Scores (see `ParsingMeter`) of a parser in eval mode on what `photographs` returns; each picture is answered together with its mirror image"
+    """Scores (see `ParsingMeter`) of a parser in eval mode on what `photographs` returns; each picture is answered
+    together with its mirror image"""
     meter, device = ParsingMeter(), next(network.parameters()).device
     for x, y in zip(pairs["image"].split(batch), pairs["labels"].split(batch)):
         x = x.to(device)
@@ -105,22 +143,32 @@ def score_photographs(network: nn.Module, pairs: dict[str, Any], batch: int = 16
     return meter.scores()
 
 def train(settings: dict[str, Any], out: Path, resume: bool) -> dict[str, Any]:
-    "The task of the recipe `thermometer`: the fixed training, and scores on photographs if the setting `photographs` names a folder"
+    """The task of the recipe `thermometer`: the fixed training, and scores on photographs if the setting `photographs`
+    names a folder"""
     mine = {key: settings[key] for key in ("photographs", "order") if key in settings}
-    pairs = photographs(mine["photographs"], settings["size"], mine.get("order", "official")) if mine.get("photographs") else None
+    pairs = (
+        photographs(mine["photographs"], settings["size"], mine.get("order", "official"))
+        if mine.get("photographs")
+        else None
+    )
     plain = {key: value for key, value in settings.items() if key not in mine}
     card = fit_parser(plain, out, resume, weights=torch.tensor(WEIGHTS19, dtype=torch.float32))
-    if pairs is not None: card["scores"]["photographs"] = score_photographs(load_network(out / "parser.safetensors")[0], pairs)
+    if pairs is not None:
+        card["scores"]["photographs"] = score_photographs(load_network(out / "parser.safetensors")[0], pairs)
     return card
 
 # %% ../../nbs/6-parsing/14b_photographs.ipynb #fine0002
-def fine_tune(network: nn.Module, pairs: dict[str, Any], steps: int = 400, batch: int = 8, rate: float = 1e-3, seed: int = 0) -> nn.Module:
-    "A copy of a parser, trained on with labelled photographs (what `photographs` returns): augmented batches, cross-entropy, a rate that falls to 0. In eval mode"
+def fine_tune(
+    network: nn.Module, pairs: dict[str, Any], steps: int = 400, batch: int = 8, rate: float = 1e-3, seed: int = 0
+) -> nn.Module:
+    """A copy of a parser, trained on with labelled photographs (what `photographs` returns): augmented batches,
+    cross-entropy, a rate that falls to 0. In eval mode"""
     torch.manual_seed(seed)
     network, device = copy.deepcopy(network).train(), next(network.parameters()).device
     optimizer, schedule = torch.optim.AdamW(network.parameters(), rate, weight_decay=1e-3), poly()
     for k in range(steps):
-        for group in optimizer.param_groups: group["lr"] = rate * schedule(k / steps)
+        for group in optimizer.param_groups:
+            group["lr"] = rate * schedule(k / steps)
         chosen = torch.randint(len(pairs["image"]), (batch,))
         image, labels = augment(pairs["image"][chosen].to(device), pairs["labels"][chosen].to(device))
         optimizer.zero_grad()
@@ -129,11 +177,17 @@ def fine_tune(network: nn.Module, pairs: dict[str, Any], steps: int = 400, batch
     return network.eval()
 
 # %% ../../nbs/6-parsing/14b_photographs.ipynb #fine0003
-def fine_tuning_curve(network: nn.Module, learn: dict[str, Any], test: dict[str, Any], counts: list[int], **options: Any) -> list[dict[str, Any]]:
-    "Scores on `test` after fine-tuning with the first n, spread evenly, of the pairs `learn`, for each n of `counts` (0: not at all). ValueError for more than there are"
+def fine_tuning_curve(
+    network: nn.Module, learn: dict[str, Any], test: dict[str, Any], counts: list[int], **options: Any
+) -> list[dict[str, Any]]:
+    """Scores on `test` after fine-tuning with the first n, spread evenly, of the pairs `learn`, for each n of `counts`
+    (0: not at all). ValueError for more than there are"""
     rows, there = [], len(learn["image"])
     for n in counts:
-        if n > there: raise ValueError(f"{n} pairs to learn from, and only {there} are left for it: ask for fewer, or test on fewer")
+        if n > there:
+            raise ValueError(
+                f"{n} pairs to learn from, and only {there} are left for it: ask for fewer, or test on fewer"
+            )
         chosen = torch.linspace(0, there - 1, n).round().long()
         tuned = fine_tune(network, {k: learn[k][chosen] for k in ("image", "labels")}, **options) if n else network
         rows.append({"pairs": n, "scores": score_photographs(tuned, test)})
@@ -141,14 +195,25 @@ def fine_tuning_curve(network: nn.Module, learn: dict[str, Any], test: dict[str,
 
 # %% ../../nbs/6-parsing/14b_photographs.ipynb #4a643110
 def main(argv: list[str] | None = None) -> int:
-    "python -m expr_course.parsing.photographs FOLDER --weights RUN: score a parser on labelled photographs. Returns 0, or 2 after an error in what was asked"
-    parser = argparse.ArgumentParser("expr_course.parsing.photographs", description="Score a parser on a folder with images/ and labels/.")
+    """python -m expr_course.parsing.photographs FOLDER --weights RUN: score a parser on labelled photographs. Returns
+    0, or 2 after an error in what was asked"""
+    parser = argparse.ArgumentParser(
+        "expr_course.parsing.photographs", description="Score a parser on a folder with images/ and labels/."
+    )
     parser.add_argument("folder", type=Path)
-    parser.add_argument("--weights", type=Path, required=True, help="folder of a run or of bundled weights, with parser.safetensors")
+    parser.add_argument(
+        "--weights", type=Path, required=True, help="folder of a run or of bundled weights, with parser.safetensors"
+    )
     parser.add_argument("--order", default="official", help="class order of the labels: official or second")
     parser.add_argument("--first", type=int, default=0, help="skip so many, sorted by name")
     parser.add_argument("--count", type=int, help="and take so many")
-    parser.add_argument("--fine-tune", type=int, nargs="+", metavar="N", help="also after going on with N of the photographs before --first, for each N")
+    parser.add_argument(
+        "--fine-tune",
+        type=int,
+        nargs="+",
+        metavar="N",
+        help="also after going on with N of the photographs before --first, for each N",
+    )
     parser.add_argument("--json", action="store_true", help="print everything as JSON instead of a table")
     args = parser.parse_args(argv)
     try:
@@ -156,8 +221,11 @@ def main(argv: list[str] | None = None) -> int:
         size = about.get("size", 128)
         test = photographs(args.folder, size, args.order, args.first, args.count)
         if args.fine_tune:
-            if args.first < 1: raise ValueError("--fine-tune learns from the photographs before --first, which is 0: say, --first 100")
-            curve = fine_tuning_curve(network, photographs(args.folder, size, args.order, 0, args.first), test, args.fine_tune)
+            if args.first < 1:
+                raise ValueError("--fine-tune learns from the photographs before --first, which is 0: say, --first 100")
+            curve = fine_tuning_curve(
+                network, photographs(args.folder, size, args.order, 0, args.first), test, args.fine_tune
+            )
             rows, everything = {f"{entry['pairs']} pairs": entry["scores"] for entry in curve}, {"curve": curve}
         else:
             scores = score_photographs(network, test)
@@ -169,4 +237,5 @@ def main(argv: list[str] | None = None) -> int:
     return 0
 
 # %% ../../nbs/6-parsing/14b_photographs.ipynb #main0001
-if __name__ == "__main__" and "__file__" in globals(): sys.exit(main())
+if __name__ == "__main__" and "__file__" in globals():
+    sys.exit(main())

@@ -21,7 +21,10 @@ def confusion(predicted: Tensor, labels: Tensor, ignore: int = IGNORE) -> Tensor
     """How often each class (row) was taken for each class (column): long 19×19, of labels and predictions of one shape.
 
     Pixels labelled `ignore` do not count. Raises ValueError for values that are no class, or shapes that differ."""
-    if predicted.shape != labels.shape: raise ValueError(f"predictions are {tuple(predicted.shape)} and labels {tuple(labels.shape)}: they must match, pixel by pixel")
+    if predicted.shape != labels.shape:
+        raise ValueError(
+            f"predictions are {tuple(predicted.shape)} and labels {tuple(labels.shape)}: they must match, pixel by pixel"
+        )
     check_labels(labels, ignore=ignore)
     check_labels(predicted, ignore=-1)
     known = labels != ignore
@@ -30,7 +33,8 @@ def confusion(predicted: Tensor, labels: Tensor, ignore: int = IGNORE) -> Tensor
 
 # %% ../../nbs/6-parsing/13b_parsing_scores.ipynb #d6424830
 def iou(matrix: Tensor) -> Tensor:
-    "Intersection over union of each class (Eq. C8) from a confusion matrix: K values in [0, 1], NaN for a class that is neither there nor predicted"
+    """Intersection over union of each class (Eq. C8) from a confusion matrix: K values in [0, 1], NaN for a class that
+    is neither there nor predicted"""
     both, m = matrix.diag().double(), matrix.double()
     union = m.sum(0) + m.sum(1) - both
     return torch.where(union > 0, both / union, torch.nan)
@@ -43,37 +47,51 @@ def pixel_accuracy(matrix: Tensor) -> float:
 def merge(matrix: Tensor, groups: dict[str, tuple[str, ...]]) -> Tensor:
     "Confusion matrix of groups of classes, in their order, and last of everything else: (G+1)×(G+1)"
     member = torch.zeros(CLASSES, len(groups) + 1, dtype=matrix.dtype, device=matrix.device)
-    for column, names in enumerate(groups.values()): member[class_ids(names), column] = 1
+    for column, names in enumerate(groups.values()):
+        member[class_ids(names), column] = 1
     member[:, -1] = 1 - member[:, :-1].sum(1)
     return member.T @ matrix @ member
 
 def parsing_scores(matrix: Tensor) -> dict[str, Any]:
-    """Everything a confusion matrix 19×19 says: miou19, miou9, miou7, accuracy, and the IoU by class and by merged class.
+    """Everything a confusion matrix 19×19 says: miou19, miou9, miou7, accuracy, and the IoU by class and by merged
+    class.
 
     A class that is neither there nor predicted is left out of its mean; floats, None instead of NaN."""
     each, seven = iou(matrix), iou(merge(matrix, MERGED))[:-1]
-    plain = lambda value: None if value.isnan() else round(float(value), 4)
-    return dict(miou19=plain(each.nanmean()), miou9=plain(each[class_ids(INNER)].nanmean()), miou7=plain(seven.nanmean()), accuracy=round(pixel_accuracy(matrix), 4),
-                classes=dict(zip(LABELS, map(plain, each))), merged=dict(zip(MERGED, map(plain, seven))))
+    def plain(value):
+        return None if value.isnan() else round(float(value), 4)
+    return dict(
+        miou19=plain(each.nanmean()),
+        miou9=plain(each[class_ids(INNER)].nanmean()),
+        miou7=plain(seven.nanmean()),
+        accuracy=round(pixel_accuracy(matrix), 4),
+        classes=dict(zip(LABELS, map(plain, each))),
+        merged=dict(zip(MERGED, map(plain, seven))),
+    )
 
 # %% ../../nbs/6-parsing/13b_parsing_scores.ipynb #4a92437c
 def boundaries(labels: Tensor) -> Tensor:
-    "Border pixels of every class: labels N×H×W -> float N×19×H×W, 1 where a pixel of the class touches (in 3×3) a pixel outside of it"
+    """Border pixels of every class: labels N×H×W -> float N×19×H×W, 1 where a pixel of the class touches (in 3×3) a
+    pixel outside of it"""
     mask = F.one_hot(labels.clamp(0, CLASSES - 1).long(), CLASSES).permute(0, 3, 1, 2).float()
     padded = F.pad(mask, (1, 1, 1, 1), mode="replicate")     # the edge of the picture is no border
     return mask * (F.max_pool2d(1 - padded, 3, 1) > 0)
 
 def boundary_counts(predicted: Tensor, labels: Tensor, distance: int = 2, ignore: int = IGNORE) -> Tensor:
-    """Counts for Eq. C9, 4×19: predicted border pixels, those near a true one, true border pixels, those near a predicted one.
+    """Counts for Eq. C9, 4×19: predicted border pixels, those near a true one, true border pixels, those near a
+    predicted one.
 
-    distance: pixels (a square neighbourhood). Border pixels whose label is `ignore`, or that lie next to one, are left out. Counts add up over batches."""
+    distance: pixels (a square neighbourhood). Border pixels whose label is `ignore`, or that lie next to one, are left
+    out. Counts add up over batches."""
     known = F.max_pool2d((labels == ignore).float()[:, None], 3, 1, 1) == 0
     said, true = boundaries(predicted) * known, boundaries(torch.where(labels == ignore, predicted, labels)) * known
-    grow = lambda border: F.max_pool2d(border, 2 * distance + 1, 1, distance)
+    def grow(border):
+        return F.max_pool2d(border, 2 * distance + 1, 1, distance)
     return torch.stack([t.sum((0, 2, 3)) for t in (said, said * grow(true), true, true * grow(said))]).double()
 
 def boundary_f(counts: Tensor) -> Tensor:
-    "F-score of each class's boundary (Eq. C9) from `boundary_counts`: 19 values in [0, 1], NaN for a class without any border"
+    """F-score of each class's boundary (Eq. C9) from `boundary_counts`: 19 values in [0, 1], NaN for a class without
+    any border"""
     precision, recall = counts[1] / counts[0].clamp(min=1), counts[3] / counts[2].clamp(min=1)
     score = 2 * precision * recall / (precision + recall).clamp(min=1e-12)
     return torch.where(counts[0] + counts[2] > 0, score, torch.nan)
@@ -82,7 +100,12 @@ def boundary_f(counts: Tensor) -> Tensor:
 class ParsingMeter:
     "Sums confusion and boundary counts over batches: `update(predicted, labels)` with N×H×W each, then `scores()`"
     def __init__(self, distance: int = 2) -> None:
-        self.distance, self.matrix, self.borders, self.pictures = distance, torch.zeros(CLASSES, CLASSES, dtype=torch.long), torch.zeros(4, CLASSES, dtype=torch.double), 0
+        self.distance, self.matrix, self.borders, self.pictures = (
+            distance,
+            torch.zeros(CLASSES, CLASSES, dtype=torch.long),
+            torch.zeros(4, CLASSES, dtype=torch.double),
+            0,
+        )
 
     def update(self, predicted: Tensor, labels: Tensor) -> None:
         "Add a batch; ValueError where labels are none, see `confusion`"
@@ -94,12 +117,25 @@ class ParsingMeter:
     def scores(self) -> dict[str, Any]:
         "`parsing_scores` of everything so far, with the mean boundary F (`boundary`) and the number of pictures"
         if not self.pictures: raise ValueError("nothing was measured yet: call update(predicted, labels) first")
-        return parsing_scores(self.matrix) | {"boundary": round(float(boundary_f(self.borders).nanmean()), 4), "pictures": self.pictures}
+        return parsing_scores(self.matrix) | {
+            "boundary": round(float(boundary_f(self.borders).nanmean()), 4),
+            "pictures": self.pictures,
+        }
 
 def score_table(scores: dict[str, dict[str, Any]]) -> str:
-    "Scores by name -> a Markdown table in percent: one row a parser; the means, boundary, accuracy, then the nineteen classes"
+    """Scores by name -> a Markdown table in percent: one row a parser; the means, boundary, accuracy, then the nineteen
+    classes"""
     heads = ["miou19", "miou9", "miou7", "boundary", "accuracy"]
-    percent = lambda value: "–" if value is None else f"{100 * value:.1f}"
-    rows = ["| | " + " | ".join(["mIoU 19", "mIoU 9", "mIoU 7", "boundary F", "accuracy", *LABELS]) + " |", "|---|" + "---|" * (len(heads) + CLASSES)]
-    rows += [f"| {name} | " + " | ".join([percent(s.get(h)) for h in heads] + [percent(s["classes"][c]) for c in LABELS]) + " |" for name, s in scores.items()]
+    def percent(value):
+        return "–" if value is None else f"{100 * value:.1f}"
+    rows = [
+        "| | " + " | ".join(["mIoU 19", "mIoU 9", "mIoU 7", "boundary F", "accuracy", *LABELS]) + " |",
+        "|---|" + "---|" * (len(heads) + CLASSES),
+    ]
+    rows += [
+        f"| {name} | "
+        + " | ".join([percent(s.get(h)) for h in heads] + [percent(s["classes"][c]) for c in LABELS])
+        + " |"
+        for name, s in scores.items()
+    ]
     return "\n".join(rows)

@@ -37,18 +37,31 @@ def uniform(low: float, high: float, like: Tensor) -> Tensor:
     "One number per picture, N×1×1×1, from the global random numbers"
     return low + (high - low) * torch.rand(len(like), 1, 1, 1, device=like.device)
 
-def move_faces(image: Tensor, labels: Tensor, turn: float = 0.35, zoom: float = 0.25, shift: float = 0.15) -> tuple[Tensor, Tensor]:
-    """Pictures N×3×H×W and labels N×H×W, each turned (radians), zoomed (log), shifted (share of the half side), half of them mirrored.
+def move_faces(
+    image: Tensor, labels: Tensor, turn: float = 0.35, zoom: float = 0.25, shift: float = 0.15
+) -> tuple[Tensor, Tensor]:
+    """Pictures N×3×H×W and labels N×H×W, each turned (radians), zoomed (log), shifted (share of the half side), half of
+    them mirrored.
 
-    What comes in from outside is the picture reflected at its edge. Left and right are exchanged where a face is mirrored."""
-    draw = lambda high: uniform(-high, high, image).flatten()
+    What comes in from outside is the picture reflected at its edge. Left and right are exchanged where a face is
+    mirrored."""
+    def draw(high):
+        return uniform(-high, high, image).flatten()
     angle, scale, aspect, across, down = draw(turn), draw(zoom).exp(), draw(0.08).exp(), draw(shift), draw(shift)
     flip = torch.where(draw(1) < 0, -1.0, 1.0)
     c, s = angle.cos() / scale, angle.sin() / scale
-    theta = torch.stack([torch.stack([c * flip * aspect, -s * flip, across], 1), torch.stack([s * aspect, c, down], 1)], 1)
+    theta = torch.stack(
+        [torch.stack([c * flip * aspect, -s * flip, across], 1), torch.stack([s * aspect, c, down], 1)], 1
+    )
     grid = F.affine_grid(theta, list(image.shape), align_corners=False)
     moved = F.grid_sample(image, grid, mode="bilinear", padding_mode="reflection", align_corners=False)
-    nearest = F.grid_sample(labels[:, None].float(), grid, mode="nearest", padding_mode="reflection", align_corners=False)[:, 0].round().long()
+    nearest = (
+        F.grid_sample(labels[:, None].float(), grid, mode="nearest", padding_mode="reflection", align_corners=False)[
+            :, 0
+        ]
+        .round()
+        .long()
+    )
     return moved, torch.where(flip[:, None, None] < 0, mirror_table().to(labels.device)[nearest], nearest)
 
 # %% ../../nbs/6-parsing/13d_parser_training.ipynb #b5fb6082
@@ -58,7 +71,8 @@ def smooth_noise(like: Tensor, cells: int) -> Tensor:
     return F.interpolate(coarse, tuple(like.shape[-2:]), mode="bicubic", align_corners=True)
 
 def shake_light(image: Tensor) -> Tensor:
-    "Pictures in [0, 1] (not clamped): uneven light, gamma, white balance, contrast, brightness, saturation; some become grey"
+    """Pictures in [0, 1] (not clamped): uneven light, gamma, white balance, contrast, brightness, saturation; some
+    become grey"""
     x = image * torch.exp(0.28 * uniform(0, 1, image) * smooth_noise(image, 3))
     x = x.clamp(1e-3, 4) ** uniform(-0.4, 0.4, x).exp()
     x = x * torch.exp(0.1 * torch.randn(len(x), 3, 1, 1, device=x.device))
@@ -70,9 +84,13 @@ def shake_light(image: Tensor) -> Tensor:
 def shake_camera(image: Tensor) -> Tensor:
     "Pictures in [0, 1] (not clamped): a random mixture with a low-resolution copy, and noise, fine and coarse"
     small = max(8, int(image.shape[-1] * (0.3 + 0.5 * torch.rand(()))))
-    low = F.interpolate(F.interpolate(image, small, mode="area"), tuple(image.shape[-2:]), mode="bilinear", align_corners=False)
+    low = F.interpolate(
+        F.interpolate(image, small, mode="area"), tuple(image.shape[-2:]), mode="bilinear", align_corners=False
+    )
     x = torch.lerp(image, low, uniform(-0.5, 1, image).clamp(0, 1))
-    return x + uniform(0, 0.07, x) * torch.randn_like(x) + 0.03 * uniform(0, 1, x) * smooth_noise(x, image.shape[-1] // 4)
+    return (
+        x + uniform(0, 0.07, x) * torch.randn_like(x) + 0.03 * uniform(0, 1, x) * smooth_noise(x, image.shape[-1] // 4)
+    )
 
 def occlude(image: Tensor, labels: Tensor, share: float = 0.3) -> tuple[Tensor, Tensor]:
     "A `share` of the pictures in [0, 1] gets soft-edged blobs of some colour in front, labelled background"
@@ -84,9 +102,11 @@ def occlude(image: Tensor, labels: Tensor, share: float = 0.3) -> tuple[Tensor, 
 # %% ../../nbs/6-parsing/13d_parser_training.ipynb #4a3e88d7
 @torch.no_grad()
 def augment(image: Tensor, labels: Tensor, share: float = 1.0) -> tuple[Tensor, Tensor]:
-    """Everything at once: pictures N×3×H×W in [-1, 1] and labels N×H×W -> the same kinds, moved, hidden, lit and photographed anew.
+    """Everything at once: pictures N×3×H×W in [-1, 1] and labels N×H×W -> the same kinds, moved, hidden, lit and
+    photographed anew.
 
-    share: of the pictures, chosen at random. The others stay as drawn; half of them are mirrored, left and right exchanged."""
+    share: of the pictures, chosen at random. The others stay as drawn; half of them are mirrored, left and right
+    exchanged."""
     chosen = uniform(0, 1, image).flatten() < share
     mirrored = mirror_faces({"image": image, "labels": labels}, ~chosen & (uniform(0, 1, image).flatten() < 0.5))
     image, labels = mirrored["image"].clone(), mirrored["labels"].clone()
@@ -98,7 +118,8 @@ def augment(image: Tensor, labels: Tensor, share: float = 1.0) -> tuple[Tensor, 
 
 # %% ../../nbs/6-parsing/13d_parser_training.ipynb #d20f9130
 def camera_smiles(aus: Tensor, share: float, seed: int) -> Tensor:
-    """Expressions N×17×2 of which about a `share` smile as for a camera: AU12 with some AU06, in three of four with open lips (AU25), at times an open jaw (AU26).
+    """Expressions N×17×2 of which about a `share` smile as for a camera: AU12 with some AU06, in three of four with
+    open lips (AU25), at times an open jaw (AU26).
 
     Brows and lids stay as they are, the rest of the lower face rests. The same for the same seed."""
     u = torch.rand(len(aus), 6, 1, generator=torch.Generator().manual_seed(seed)).to(aus.device)
@@ -112,9 +133,11 @@ def camera_smiles(aus: Tensor, share: float, seed: int) -> Tensor:
 
 # %% ../../nbs/6-parsing/13d_parser_training.ipynb #jw000001
 def jewelled(crowd: Identity, share: float, seed: int) -> Identity:
-    "The same people, of whom a `share` wear earrings and a necklace, and the others what they wore. The same for the same seed"
+    """The same people, of whom a `share` wear earrings and a necklace, and the others what they wore. The same for the
+    same seed"""
     u = torch.rand(len(crowd), 3, generator=torch.Generator().manual_seed(seed)).to(crowd.values.device)
-    wear = lambda name, least, k: torch.where(u[:, 0] < share, least + (1 - least) * u[:, k], crowd[name])
+    def wear(name, least, k):
+        return torch.where(u[:, 0] < share, least + (1 - least) * u[:, k], crowd[name])
     return replace(crowd, earring=wear("earring", 0.3, 1), necklace=wear("necklace", 0.45, 2))
 
 # %% ../../nbs/6-parsing/13d_parser_training.ipynb #253bc7bd
@@ -127,9 +150,16 @@ class CameraFaces(DrawnFaces):
     def batch(self, k: int) -> dict[str, Any]:
         numbers = face_numbers(self.split, self.seed, k * self.batch_size, self.batch_size)
         aus = camera_smiles(expressions(numbers), self.smiles, mix_seed("smiles", self.split, self.seed, k))
-        return draw_faces(numbers, self.size, self.device, aus, jewelled(people(numbers), self.jewels, mix_seed("jewels", self.split, self.seed, k)))
+        return draw_faces(
+            numbers,
+            self.size,
+            self.device,
+            aus,
+            jewelled(people(numbers), self.jewels, mix_seed("jewels", self.split, self.seed, k)),
+        )
 
-    def settings(self) -> dict[str, Any]: return super().settings() | {"smiles": self.smiles, "jewels": self.jewels}
+    def settings(self) -> dict[str, Any]:
+        return super().settings() | {"smiles": self.smiles, "jewels": self.jewels}
 
 # %% ../../nbs/6-parsing/13d_parser_training.ipynb #ce3336cf
 def poly(power: float = 0.9) -> Schedule:
@@ -138,9 +168,28 @@ def poly(power: float = 0.9) -> Schedule:
 
 # %% ../../nbs/6-parsing/13d_parser_training.ipynb #320a449e
 NETWORK = dict(net="ParsingUNet", width=16, stride=8)                 # stride: of BiSeNet's output
-TERMS = dict(entropy=1.0, dice=1.0, hard=0.0, balance=0.25, aux=0.4)  # weights of the terms; power of the class weights; share of the auxiliary heads
-RUN = dict(steps=4000, batch_size=16, size=128, faces=8192, rate=2e-3, decay=1e-3, ema=0.998, precision="no", shake=1.0, smiles=0.45, jewels=0.4, log_every=25, save_every=250,
-           sample_every=500, measure_every=250, cases=64, tests=256, device="auto")
+# weights of the terms; power of the class weights; share of the auxiliary heads
+TERMS = dict(entropy=1.0, dice=1.0, hard=0.0, balance=0.25, aux=0.4)
+RUN = dict(
+    steps=4000,
+    batch_size=16,
+    size=128,
+    faces=8192,
+    rate=2e-3,
+    decay=1e-3,
+    ema=0.998,
+    precision="no",
+    shake=1.0,
+    smiles=0.45,
+    jewels=0.4,
+    log_every=25,
+    save_every=250,
+    sample_every=500,
+    measure_every=250,
+    cases=64,
+    tests=256,
+    device="auto",
+)
 
 def make_network(s: dict[str, Any]) -> nn.Module:
     "The network that settings ask for, see NETWORK; ValueError for one that the package does not build"
@@ -148,7 +197,8 @@ def make_network(s: dict[str, Any]) -> nn.Module:
     return builder(s["net"])(width=s["width"], **more)
 
 class ParserTraining(System):
-    """Trains a parser on batches with `image` and `labels`. settings: NETWORK, TERMS, RUN; weights: of the 19 classes, or None.
+    """Trains a parser on batches with `image` and `labels`. settings: NETWORK, TERMS, RUN; weights: of the 19 classes,
+    or None.
 
     watch: a batch for the sample grid. Terms: see TERMS; those of auxiliary heads are called aux/..."""
     def __init__(self, settings: dict[str, Any], watch: dict[str, Any], weights: Tensor | None = None) -> None:
@@ -160,21 +210,30 @@ class ParserTraining(System):
     def optimizers(self) -> dict[str, torch.optim.Optimizer]:
         return {"parser": torch.optim.AdamW(self.network.parameters(), self.s["rate"], weight_decay=self.s["decay"])}
 
-    def ema_modules(self) -> dict[str, nn.Module]: return {"network": self.network}
+    def ema_modules(self) -> dict[str, nn.Module]:
+        return {"network": self.network}
 
     def terms(self, scores: Tensor, labels: Tensor) -> dict[str, Tensor]:
         "The weighted terms of one score map"
-        parts = dict(entropy=lambda: cross_entropy(scores, labels, self.weights), dice=lambda: dice_loss(scores, labels),
-                     hard=lambda: hard_examples(scores, labels, weights=self.weights))
+        parts = dict(
+            entropy=lambda: cross_entropy(scores, labels, self.weights),
+            dice=lambda: dice_loss(scores, labels),
+            hard=lambda: hard_examples(scores, labels, weights=self.weights),
+        )
         return {name: self.s[name] * part() for name, part in parts.items() if self.s[name]}
 
     def phases(self, batch: dict[str, Any], step: int) -> Iterator[tuple[str, dict[str, Tensor]]]:
-        image, labels = augment(batch["image"], batch["labels"], self.s["shake"]) if self.s["shake"] else (batch["image"], batch["labels"])
+        image, labels = (
+            augment(batch["image"], batch["labels"], self.s["shake"])
+            if self.s["shake"]
+            else (batch["image"], batch["labels"])
+        )
         out = self.network(image.contiguous(memory_format=torch.channels_last))
         main, *auxiliary = [out] if isinstance(out, Tensor) else out
         losses = self.terms(main, labels)
         for scores in auxiliary:
-            for name, value in self.terms(scores, labels).items(): losses[f"aux/{name}"] = losses.get(f"aux/{name}", 0) + self.s["aux"] * value
+            for name, value in self.terms(scores, labels).items():
+                losses[f"aux/{name}"] = losses.get(f"aux/{name}", 0) + self.s["aux"] * value
         yield "parser", losses
 
     def samples(self) -> Tensor:
@@ -189,21 +248,28 @@ def measure(network: nn.Module, image: Tensor, labels: Tensor, size: int = 32) -
     "All scores of a network (in eval mode) on pictures N×3×H×W and labels N×H×W, `size` at a time: see `ParsingMeter`"
     check_labels(labels, image)
     meter, device = ParsingMeter(), next(network.parameters()).device
-    for x, y in zip(image.split(size), labels.split(size)): meter.update(network(x.to(device)).argmax(1), y)
+    for x, y in zip(image.split(size), labels.split(size)):
+        meter.update(network(x.to(device)).argmax(1), y)
     return meter.scores()
 
 class MeasureParser:
-    "Every few steps: mIoU over 19, 9 and 7 classes, boundary F and accuracy on faces of the validation split, with the averaged weights"
-    def __init__(self, watch: dict[str, Any], every: int) -> None: self.watch, self.every = watch, every
+    """Every few steps: mIoU over 19, 9 and 7 classes, boundary F and accuracy on faces of the validation split, with
+    the averaged weights"""
+    def __init__(self, watch: dict[str, Any], every: int) -> None:
+        self.watch, self.every = watch, every
 
     def after_step(self, learner: Learner) -> None:
         if learner.step % self.every and learner.step != learner.steps: return
-        with look(learner) as system: found = measure(system.network, self.watch["image"], self.watch["labels"])
-        learner.record |= {f"val/{k}": found[k] for k in ("miou19", "miou9", "miou7", "boundary", "accuracy") if found[k] is not None}
+        with look(learner) as system:
+            found = measure(system.network, self.watch["image"], self.watch["labels"])
+        learner.record |= {
+            f"val/{k}": found[k] for k in ("miou19", "miou9", "miou7", "boundary", "accuracy") if found[k] is not None
+        }
 
 # %% ../../nbs/6-parsing/13d_parser_training.ipynb #ad894766
 def fit_parser(settings: dict[str, Any], out: Path, resume: bool, weights: Tensor | None = None) -> dict[str, Any]:
-    """Train as settings say, in the folder `out`, which gets the averaged network as parser.safetensors. Returns what goes onto the card.
+    """Train as settings say, in the folder `out`, which gets the averaged network as parser.safetensors. Returns what
+    goes onto the card.
 
     weights: of the 19 classes; None: by frequency, to the power of `balance` (0: none)."""
     s = complete(settings, NETWORK | TERMS | RUN, settings["task"])
@@ -211,17 +277,35 @@ def fit_parser(settings: dict[str, Any], out: Path, resume: bool, weights: Tenso
     where = device if device.type == "cuda" else "cpu"     # a GPU draws its faces itself
     faces = CameraFaces("train", s["size"], 64, s["seed"], where, smiles=s["smiles"], jewels=s["jewels"])
     source = CachedFaces(faces, s["faces"], s["batch_size"], s["seed"], progress=True)
-    if weights is None and s["balance"]: weights = class_weights(source.cache["labels"][:2048], s["balance"])
-    callbacks = [MeasureParser(watch, s["measure_every"]), *standard_callbacks(s["log_every"], s["save_every"], s["sample_every"])]
-    learner = Learner(ParserTraining(s, watch, weights), source, s["steps"], callbacks, schedule=warmup(poly(), 0.03), clip=10.0, ema=s["ema"],
-                      out=out, precision=s["precision"], device=s["device"])
+    if weights is None and s["balance"]:
+        weights = class_weights(source.cache["labels"][:2048], s["balance"])
+    callbacks = [
+        MeasureParser(watch, s["measure_every"]),
+        *standard_callbacks(s["log_every"], s["save_every"], s["sample_every"]),
+    ]
+    learner = Learner(
+        ParserTraining(s, watch, weights),
+        source,
+        s["steps"],
+        callbacks,
+        schedule=warmup(poly(), 0.03),
+        clip=10.0,
+        ema=s["ema"],
+        out=out,
+        precision=s["precision"],
+        device=s["device"],
+    )
     learner.fit(resume)
     test = DrawnFaces("test", s["size"], s["tests"], 0).batch(0)
     with look(learner) as done:
         save_network(out / "parser.safetensors", done.network, size=s["size"])
         scores = {"drawn": measure(done.network, test["image"], test["labels"])}
-        return {"data": f"{s['faces']} drawn faces {VERSION}, {s['smiles']:.0%} smiling, {s['jewels']:.0%} jewelled, {s['size']} px, train split", "scores": scores,
-                "network": done.network.config, "parameters": sum(p.numel() for p in done.network.parameters())}
+        return {
+            "data": f"{s['faces']} drawn faces {VERSION}, {s['smiles']:.0%} smiling, {s['jewels']:.0%} jewelled, {s['size']} px, train split",
+            "scores": scores,
+            "network": done.network.config,
+            "parameters": sum(p.numel() for p in done.network.parameters()),
+        }
 
 def train(settings: dict[str, Any], out: Path, resume: bool) -> dict[str, Any]:
     "The task `parse` of the recipes parse-unet and parse-bisenet: see `fit_parser`"

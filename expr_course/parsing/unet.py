@@ -20,7 +20,8 @@ from ..training.weights import load_network
 def double_conv(channels: int, out: int) -> nn.Sequential:
     "Two times Conv3, batch norm, ReLU: N×channels×H×W -> N×out×H×W"
     layers = []
-    for i, o in ((channels, out), (out, out)): layers += [nn.Conv2d(i, o, 3, 1, 1, bias=False), nn.BatchNorm2d(o), nn.ReLU(inplace=True)]
+    for i, o in ((channels, out), (out, out)):
+        layers += [nn.Conv2d(i, o, 3, 1, 1, bias=False), nn.BatchNorm2d(o), nn.ReLU(inplace=True)]
     return nn.Sequential(*layers)
 
 def check_picture(image: Tensor, multiple: int = 32) -> None:
@@ -30,14 +31,16 @@ def check_picture(image: Tensor, multiple: int = 32) -> None:
     h, w = map(int, image.shape[-2:])
     if h % multiple or w % multiple or not h or not w:
         near = tuple(max(multiple, round(side / multiple) * multiple) for side in (h, w))
-        raise ValueError(f"{h}×{w} pixels do not divide by {multiple}: resize to {near[0]}×{near[1]}, or wrap the network in a PictureParser, which does")
+        raise ValueError(
+            f"{h}×{w} pixels do not divide by {multiple}: resize to {near[0]}×{near[1]}, or wrap the network in a PictureParser, which does"
+        )
 
 # %% ../../nbs/6-parsing/13c_parsing_unet.ipynb #14603fc1
 class ParsingUNet(nn.Module):
     """Scores for 19 classes: float N×3×H×W in [-1, 1], H and W multiples of 32 -> N×19×H×W.
 
-    width: channels at full resolution, doubled at each of `depth` halvings. width=64 is the size of the original U-Net (31 M parameters),
-    width=16 the slim one (under 4 MiB in half precision)."""
+    width: channels at full resolution, doubled at each of `depth` halvings. width=64 is the size of the original U-Net
+    (31 M parameters), width=16 the slim one (under 4 MiB in half precision)."""
     def __init__(self, width: int = 16, depth: int = 4, classes: int = CLASSES) -> None:
         super().__init__()
         self.config = dict(width=width, depth=depth, classes=classes)
@@ -48,21 +51,26 @@ class ParsingUNet(nn.Module):
         self.up = nn.ModuleList(double_conv(2 * i, i) for i in c[:-1])     # [skip ; grown]
         self.head = nn.Conv2d(width, classes, 1)
         for layer in self.modules():
-            if isinstance(layer, (nn.Conv2d, nn.ConvTranspose2d)): nn.init.kaiming_normal_(layer.weight)     # for ReLU; short trainings feel it
+            if isinstance(layer, (nn.Conv2d, nn.ConvTranspose2d)):
+                nn.init.kaiming_normal_(layer.weight)     # for ReLU; short trainings feel it
 
     def forward(self, image: Tensor) -> Tensor:
         check_picture(image)
         features = [self.first(image)]
-        for block in self.down: features.append(block(F.max_pool2d(features[-1], 2)))
+        for block in self.down:
+            features.append(block(F.max_pool2d(features[-1], 2)))
         x = features.pop()
-        for grow, block in zip(reversed(self.grow), reversed(self.up)): x = block(torch.cat([features.pop(), grow(x)], 1))
+        for grow, block in zip(reversed(self.grow), reversed(self.up)):
+            x = block(torch.cat([features.pop(), grow(x)], 1))
         return self.head(x)
 
 # %% ../../nbs/6-parsing/13c_parsing_unet.ipynb #dbf46adc
 def class_weights(labels: Tensor, power: float = 0.5, largest: float = 10.0) -> Tensor:
-    """Weights of the 19 classes: frequency^-power over the labels of a sample, the median scaled to 1, at most `largest`.
+    """Weights of the 19 classes: frequency^-power over the labels of a sample, the median scaled to 1, at most
+    `largest`.
 
-    labels: whole numbers, any shape; 255 is left out. A class that does not occur gets the largest weight of the others."""
+    labels: whole numbers, any shape; 255 is left out. A class that does not occur gets the largest weight of the
+    others."""
     counts = torch.bincount(labels[labels != IGNORE].flatten().long(), minlength=CLASSES).float()
     if not counts.sum(): raise ValueError("there is no labelled pixel to take class frequencies from")
     weights = torch.where(counts > 0, counts.clamp(min=1).pow(-power), torch.nan)
@@ -70,15 +78,18 @@ def class_weights(labels: Tensor, power: float = 0.5, largest: float = 10.0) -> 
     return weights.clamp(max=largest).nan_to_num(float(weights[counts > 0].clamp(max=largest).max()))
 
 def cross_entropy(scores: Tensor, labels: Tensor, weights: Tensor | None = None) -> Tensor:
-    "Mean of −log p of the true class over labelled pixels; with weights, a weighted mean. scores N×19×H×W, labels N×H×W; 0 where nothing is labelled"
+    """Mean of −log p of the true class over labelled pixels; with weights, a weighted mean. scores N×19×H×W, labels
+    N×H×W; 0 where nothing is labelled"""
     each = F.cross_entropy(scores.float(), labels, weights, ignore_index=IGNORE, reduction="none")
     known = (labels != IGNORE).float()
-    if weights is not None: known = known * weights[labels.where(labels != IGNORE, 0)]
+    if weights is not None:
+        known = known * weights[labels.where(labels != IGNORE, 0)]
     return each.sum() / known.sum().clamp(min=1)
 
 # %% ../../nbs/6-parsing/13c_parsing_unet.ipynb #8bbc47fe
 def dice_loss(scores: Tensor, labels: Tensor) -> Tensor:
-    """1 − the mean soft Dice of the classes that occur in the batch's labels (Eq. C10), the sums taken over the whole batch.
+    """1 − the mean soft Dice of the classes that occur in the batch's labels (Eq. C10), the sums taken over the whole
+    batch.
 
     scores N×19×H×W, labels N×H×W (255 is left out): a scalar in [0, 1]; 0 where nothing is labelled."""
     known = labels != IGNORE
@@ -89,10 +100,14 @@ def dice_loss(scores: Tensor, labels: Tensor) -> Tensor:
     return 1 - each[there].mean() if there.any() else scores.sum() * 0
 
 # %% ../../nbs/6-parsing/13c_parsing_unet.ipynb #f08dd351
-def hard_examples(scores: Tensor, labels: Tensor, threshold: float = 0.7, keep: float = 1 / 16, weights: Tensor | None = None) -> Tensor:
-    """Cross-entropy over the hard pixels (Eq. C11): those whose true class has a probability below `threshold`, at least a share `keep`.
+def hard_examples(
+    scores: Tensor, labels: Tensor, threshold: float = 0.7, keep: float = 1 / 16, weights: Tensor | None = None
+) -> Tensor:
+    """Cross-entropy over the hard pixels (Eq. C11): those whose true class has a probability below `threshold`, at
+    least a share `keep`.
 
-    scores N×19×H×W, labels N×H×W (255 is left out). This is the loss of BiSeNet's authors, who keep at least a sixteenth."""
+    scores N×19×H×W, labels N×H×W (255 is left out). This is the loss of BiSeNet's authors, who keep at least a
+    sixteenth."""
     known = labels != IGNORE
     each = F.cross_entropy(scores.float(), labels, ignore_index=IGNORE, reduction="none")
     if not known.any(): return scores.sum() * 0
@@ -107,8 +122,8 @@ def hard_examples(scores: Tensor, labels: Tensor, threshold: float = 0.7, keep: 
 class PictureParser(nn.Module):
     """A parser for pictures of any size: float N×3×H×W in [-1, 1] -> scores N×19×H×W.
 
-    network: scores for sides that divide by 32. size: the shorter side that it sees, in pixels, a multiple of 32; the picture is resized to it
-    (anti-aliased), the scores back to the picture's size (bilinear)."""
+    network: scores for sides that divide by 32. size: the shorter side that it sees, in pixels, a multiple of 32; the
+    picture is resized to it (anti-aliased), the scores back to the picture's size (bilinear)."""
     def __init__(self, network: nn.Module, size: int = 128) -> None:
         super().__init__()
         if size < 32 or size % 32: raise ValueError(f"size={size}: a parser works at a multiple of 32 pixels")
@@ -122,11 +137,13 @@ class PictureParser(nn.Module):
     def forward(self, image: Tensor) -> Tensor:
         check_picture(image, 1)
         full, small = tuple(image.shape[-2:]), self.seen(*image.shape[-2:])
-        if small != full: image = F.interpolate(image, small, mode="bicubic", antialias=True, align_corners=False).clamp(-1, 1)
+        if small != full:
+            image = F.interpolate(image, small, mode="bicubic", antialias=True, align_corners=False).clamp(-1, 1)
         scores = self.network(image)
         return scores if small == full else F.interpolate(scores, full, mode="bilinear", align_corners=False)
 
 def load_parser(folder: str | Path) -> PictureParser:
-    "The parser of a run or of bundled weights: a folder with parser.safetensors. FileNotFoundError or ValueError names the remedy"
+    """The parser of a run or of bundled weights: a folder with parser.safetensors. FileNotFoundError or ValueError
+    names the remedy"""
     network, about = load_network(Path(folder) / "parser.safetensors")
     return PictureParser(network, about.get("size", 128)).eval()

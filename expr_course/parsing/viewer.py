@@ -23,11 +23,13 @@ from ..plots import PALETTE, color_labels, show_images, to_png
 def overlay(image: Tensor, labels: Tensor, shown: tuple[str, ...] = LABELS, opacity: float = 0.5) -> Tensor:
     """A picture 3×H×W in [-1, 1] with the colours of some classes of its labels H×W over it, 3×H×W.
 
-    shown: names of classes; opacity: 0 to 1. Raises ValueError for an unknown name, another opacity, or sizes that differ."""
+    shown: names of classes; opacity: 0 to 1. Raises ValueError for an unknown name, another opacity, or sizes that
+    differ."""
     unknown = [name for name in shown if name not in LABELS]
     if unknown: raise ValueError(f"{unknown[0]!r} is no class; the classes are {', '.join(LABELS)}")
     if not 0 <= opacity <= 1: raise ValueError(f"opacity {opacity} is outside 0 to 1")
-    if image.shape[-2:] != labels.shape[-2:]: raise ValueError(f"the picture has {tuple(image.shape[-2:])} pixels and the labels {tuple(labels.shape[-2:])}")
+    if image.shape[-2:] != labels.shape[-2:]:
+        raise ValueError(f"the picture has {tuple(image.shape[-2:])} pixels and the labels {tuple(labels.shape[-2:])}")
     there = torch.isin(labels.cpu(), torch.tensor([LABELS.index(name) for name in shown], dtype=torch.long))
     return torch.where(there, torch.lerp(image.float().cpu(), color_labels(labels)[0], opacity), image.float().cpu())
 
@@ -39,32 +41,58 @@ def shares(labels: Tensor) -> dict[str, float]:
 # %% ../../nbs/6-parsing/14c_using_a_parser.ipynb #1470c000
 def legend(found: dict[str, float]) -> str:
     "HTML: a coloured chip, the name and the share of each class that occurs, the largest first"
-    chip = lambda name: "<span style='display:inline-block;width:0.9em;height:0.9em;vertical-align:-0.1em;background:rgb{}'></span>".format(PALETTE[LABELS.index(name)])
+    def chip(name):
+        return f"<span style='display:inline-block;width:0.9em;height:0.9em;vertical-align:-0.1em;background:rgb{PALETTE[LABELS.index(name)]}'></span>"
     rows = sorted(((share, name) for name, share in found.items() if share), reverse=True)
-    return "<div style='line-height:1.5'>" + " &nbsp; ".join(f"{chip(name)} {escape(name)} {100 * share:.1f} %" for share, name in rows) + "</div>"
+    return (
+        "<div style='line-height:1.5'>"
+        + " &nbsp; ".join(f"{chip(name)} {escape(name)} {100 * share:.1f} %" for share, name in rows)
+        + "</div>"
+    )
 
 class ParsingViewer(WidgetTool):
     """A picture and what a parser makes of it: overlay, a toggle per class, opacity, legend, upload. Needs ipywidgets.
 
-    parser: pictures N×3×H×W -> scores (a PictureParser), or anything with `parse(image)` (an ExpressionEditor). image: anything that `open_image` reads."""
+    parser: pictures N×3×H×W -> scores (a PictureParser), or anything with `parse(image)` (an ExpressionEditor). image:
+    anything that `open_image` reads."""
     FORESEEN = (ValueError, TypeError, OSError)
 
     def __init__(self, parser: Any, image: Any) -> None:
         w, self.parser = lab(), parser
-        self.images = {name: w.Image(format="png", layout={"width": "256px", "height": "auto"}) for name in ("picture", "overlay")}
-        self.toggles = {name: w.ToggleButton(value=name != "background", description=name, layout={"width": "92px"}, tooltip=f"show or hide {name}") for name in LABELS}
+        self.images = {
+            name: w.Image(format="png", layout={"width": "256px", "height": "auto"}) for name in ("picture", "overlay")
+        }
+        self.toggles = {
+            name: w.ToggleButton(
+                value=name != "background", description=name, layout={"width": "92px"}, tooltip=f"show or hide {name}"
+            )
+            for name in LABELS
+        }
         self.opacity = w.FloatSlider(value=0.5, min=0, max=1, step=0.05, description="opacity", readout_format=".2f")
         self.all, self.none = (w.Button(description=text, layout={"width": "70px"}) for text in ("all", "none"))
-        self.upload = w.FileUpload(accept="image/*", multiple=False, description="your picture", tooltip="stays on this machine")
+        self.upload = w.FileUpload(
+            accept="image/*", multiple=False, description="your picture", tooltip="stays on this machine"
+        )
         self.legend, self.status, self.error = w.HTML(), w.HTML(), w.HTML()
-        row = lambda *items: w.HBox(items, layout={"flex_flow": "row wrap", "align_items": "center"})
-        self.widget = w.VBox([row(*self.images.values()), self.status, self.error, row(self.opacity, self.all, self.none, self.upload), row(*self.toggles.values()), self.legend])
+        def row(*items):
+            return w.HBox(items, layout={"flex_flow": "row wrap", "align_items": "center"})
+        self.widget = w.VBox(
+            [
+                row(*self.images.values()),
+                self.status,
+                self.error,
+                row(self.opacity, self.all, self.none, self.upload),
+                row(*self.toggles.values()),
+                self.legend,
+            ]
+        )
         self.connect()
         self.open(image)
 
     def connect(self) -> None:
         "Which widget calls which method"
-        for widget in (self.opacity, *self.toggles.values()): self.hears(widget, lambda value: self.update())
+        for widget in (self.opacity, *self.toggles.values()):
+            self.hears(widget, lambda value: self.update())
         self.all.on_click(lambda _: self.safely(self.choose, LABELS))
         self.none.on_click(lambda _: self.safely(self.choose, ()))
         self.hears(self.upload, self.take)
@@ -72,14 +100,16 @@ class ParsingViewer(WidgetTool):
     def open(self, image: Any) -> None:
         "Another picture: parse it once, then show it"
         rgb, start = open_image(image).rgb, time.perf_counter()
-        with torch.no_grad(): labels = self.parser.parse(rgb) if hasattr(self.parser, "parse") else self.parser(rgb[None]).argmax(1)[0]
+        with torch.no_grad():
+            labels = self.parser.parse(rgb) if hasattr(self.parser, "parse") else self.parser(rgb[None]).argmax(1)[0]
         self.image, self.labels, self.milliseconds = rgb, labels.cpu(), 1000 * (time.perf_counter() - start)
         self.images["picture"].value = to_png(rgb)
         self.legend.value = legend(shares(self.labels))
         self.status.value = f"{rgb.shape[-1]}×{rgb.shape[-2]} pixels · parsed in {self.milliseconds:.0f} ms"
         self.update()
 
-    def shown(self) -> tuple[str, ...]: return tuple(name for name, toggle in self.toggles.items() if toggle.value)
+    def shown(self) -> tuple[str, ...]:
+        return tuple(name for name, toggle in self.toggles.items() if toggle.value)
 
     def update(self) -> None:
         "Lay the chosen classes over the picture; nothing is parsed again"
@@ -89,28 +119,48 @@ class ParsingViewer(WidgetTool):
     def choose(self, names: tuple[str, ...]) -> None:
         "Show exactly these classes"
         with self.silently():
-            for name, toggle in self.toggles.items(): toggle.value = name in names
+            for name, toggle in self.toggles.items():
+                toggle.value = name in names
         self.update()
 
     def take(self, files: Any) -> None:
         "A picture was uploaded (ipywidgets hands over a tuple of one dict)"
-        if files: self.open(bytes(files[0]["content"]))
+        if files:
+            self.open(bytes(files[0]["content"]))
 
-    def figure(self) -> Any: return show_images([torch.stack([self.image, self.view, color_labels(self.labels)[0]])], titles=["picture", "overlay", "labels"], height=1.8)
+    def figure(self) -> Any:
+        return show_images(
+            [torch.stack([self.image, self.view, color_labels(self.labels)[0]])],
+            titles=["picture", "overlay", "labels"],
+            height=1.8,
+        )
 
 # %% ../../nbs/6-parsing/14c_using_a_parser.ipynb #07d39733
 def export_onnx(network: nn.Module, path: str | Path, size: int = 128) -> Path:
-    """Write a parser as ONNX: input `image`, float batch×3×size×size in [-1, 1], any batch; output `scores`, batch×19×size×size.
+    """Write a parser as ONNX: input `image`, float batch×3×size×size in [-1, 1], any batch; output `scores`,
+    batch×19×size×size.
 
     Uses the averages of batch norm (eval mode), float32. Needs the extra [export]: ImportError says so."""
-    try: import onnx, onnxscript  # noqa: F401
-    except ImportError as error: raise ImportError("exporting needs onnx and onnxscript: pip install 'expr_course[export]'") from error
+    try:
+        import onnx
+        import onnxscript  # noqa: F401
+    except ImportError as error:
+        raise ImportError("exporting needs onnx and onnxscript: pip install 'expr_course[export]'") from error
     training, path = network.training, Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(path.name + ".tmp.onnx")
     try:
-        torch.onnx.export(network.eval(), (torch.zeros(2, 3, size, size),), temporary, dynamo=True, input_names=["image"], output_names=["scores"],
-                          dynamic_shapes=({0: torch.export.Dim("batch", min=1)},), external_data=False, verbose=False)
+        torch.onnx.export(
+            network.eval(),
+            (torch.zeros(2, 3, size, size),),
+            temporary,
+            dynamo=True,
+            input_names=["image"],
+            output_names=["scores"],
+            dynamic_shapes=({0: torch.export.Dim("batch", min=1)},),
+            external_data=False,
+            verbose=False,
+        )
         temporary.replace(path)
     finally:
         network.train(training)
@@ -119,9 +169,12 @@ def export_onnx(network: nn.Module, path: str | Path, size: int = 128) -> Path:
 
 @torch.no_grad()
 def onnx_difference(network: nn.Module, path: str | Path, image: Tensor) -> float:
-    "Largest difference between the scores of a network (in eval mode) and of its ONNX file, in onnxruntime on the CPU, on pictures N×3×S×S"
-    try: import onnxruntime
-    except ImportError as error: raise ImportError("running ONNX files needs onnxruntime: pip install 'expr_course[export]'") from error
+    """Largest difference between the scores of a network (in eval mode) and of its ONNX file, in onnxruntime on the
+    CPU, on pictures N×3×S×S"""
+    try:
+        import onnxruntime
+    except ImportError as error:
+        raise ImportError("running ONNX files needs onnxruntime: pip install 'expr_course[export]'") from error
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = torch.get_num_threads()
     session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])

@@ -7,7 +7,9 @@ __all__ = ['SMALL', 'ENDINGS', 'fills', 'decide', 'edit_square', 'edit_photo_fil
            'face_number', 'photo_arguments', 'main']
 
 # %% ../../nbs/8-photos/18c_photo_command.ipynb #30deb7a5
-import argparse, sys, time
+import argparse
+import sys
+import time
 from pathlib import Path
 from typing import Any
 
@@ -25,18 +27,23 @@ from .paste import Edit, chosen, edit_faces_of
 SMALL = 256     # pixels of the shorter side: up to here, a picture without a found face is taken for a crop
 
 def fills(found: Found, width: int, height: int) -> bool:
-    "Whether a face lies in the picture's centred square as in a crop: a centre, size and tilt that differ little from its own frame's"
+    """Whether a face lies in the picture's centred square as in a crop: a centre, size and tilt that differ little from
+    its own frame's"""
     return change(whole(width, height), found.frame) < 0.5
 
-def decide(picture: Picture, face: int | str | None = None, box: list[float] | None = None, entire: bool = False) -> tuple[list[Found], str]:
-    """Which faces of a picture are edited, and what to tell about it. An empty list means its centred square, as in lesson 11e.
+def decide(
+    picture: Picture, face: int | str | None = None, box: list[float] | None = None, entire: bool = False
+) -> tuple[list[Found], str]:
+    """Which faces of a picture are edited, and what to tell about it. An empty list means its centred square, as in
+    lesson 11e.
 
     ValueError, with the remedy, where there is no face; ImportError for a photograph where scikit-image is missing."""
     height, width = picture.rgb.shape[-2:]
     small = min(height, width) <= SMALL and max(height, width) <= 1.34 * min(height, width)
     if entire: return [], ""
     if box is not None or face is not None: return chosen(picture, 0 if face is None else face, box), ""
-    try: found, refused = search(picture)
+    try:
+        found, refused = search(picture)
     except ImportError:
         if not small: raise
         return [], "taken for a crop; scikit-image, which would look for a face, is not installed"
@@ -46,20 +53,38 @@ def decide(picture: Picture, face: int | str | None = None, box: list[float] | N
     return [pick(found, 0, refused)], others
 
 # %% ../../nbs/8-photos/18c_photo_command.ipynb #4bcd18f3
-def edit_square(editor: ExpressionEditor, picture: Picture, aus: dict[str, float] | None, emotion: str | None, intensity: float) -> Edit:
+def edit_square(
+    editor: ExpressionEditor, picture: Picture, aus: dict[str, float] | None, emotion: str | None, intensity: float
+) -> Edit:
     "The centred square of a picture edited, as `ExpressionEditor.edit` does"
     top, left, side = square(picture.rgb)
     asked = editor.wish(picture.rgb[:, top:top + side, left:left + side], aus, emotion, intensity)
     return Edit(editor.edit(picture.rgb, asked), [], [asked])
 
-def edit_photo_file(editor: ExpressionEditor, source: Path, target: Path, aus: dict[str, float] | None = None, emotion: str | None = None, intensity: float = 1.0,
-                    size: int | None = None, face: int | str | None = None, box: list[float] | None = None, entire: bool = False) -> tuple[Edit, tuple[str, ...]]:
-    "A picture file, cropped or not, edited and written as a PNG with its provenance: (the edit, remarks). Raises what `decide` and `edit` raise; then nothing is written"
+def edit_photo_file(
+    editor: ExpressionEditor,
+    source: Path,
+    target: Path,
+    aus: dict[str, float] | None = None,
+    emotion: str | None = None,
+    intensity: float = 1.0,
+    size: int | None = None,
+    face: int | str | None = None,
+    box: list[float] | None = None,
+    entire: bool = False,
+) -> tuple[Edit, tuple[str, ...]]:
+    """A picture file, cropped or not, edited and written as a PNG with its provenance: (the edit, remarks). Raises what
+    `decide` and `edit` raise; then nothing is written"""
     check_target(source, target)
     picture = open_image(source)
-    if size is not None: picture = smaller(picture, size)
+    if size is not None:
+        picture = smaller(picture, size)
     faces, text = decide(picture, face, box, entire)
-    edit = edit_faces_of(editor, picture.rgb, faces, aus, emotion, intensity) if faces else edit_square(editor, picture, aus, emotion, intensity)
+    edit = (
+        edit_faces_of(editor, picture.rgb, faces, aus, emotion, intensity)
+        if faces
+        else edit_square(editor, picture, aus, emotion, intensity)
+    )
     save_png(picture.restore(edit.rgb), target, provenance(edit.asked[0], editor.card))
     return edit, (*picture.notes, *map(str, faces), *([text.lstrip("; ")] if text else []))
 
@@ -67,35 +92,48 @@ def edit_photo_file(editor: ExpressionEditor, source: Path, target: Path, aus: d
 ENDINGS = (".jpg", ".jpeg", ".png", ".webp", ".tif", ".tiff", ".bmp", ".gif", ".ppm", ".jp2", ".avif", ".mpo")
 
 def pairs(source: Path, target: Path) -> tuple[list[tuple[Path, Path]], int]:
-    """What to read and what to write, and how many files were left out: two files, or every picture of a folder (not of the folders in it).
+    """What to read and what to write, and how many files were left out: two files, or every picture of a folder (not of
+    the folders in it).
 
-    ValueError for a folder without pictures, or for folders that are one; FileNotFoundError for an OUT that is no folder while IN is."""
+    ValueError for a folder without pictures, or for folders that are one; FileNotFoundError for an OUT that is no
+    folder while IN is."""
     if not source.is_dir(): return [(source, target / f"{source.stem}.png" if target.is_dir() else target)], 0
     if not target.is_dir(): raise FileNotFoundError(f"{source} is a folder, so {target} must be one too: make it first")
-    if target.samefile(source): raise ValueError(f"the edited pictures need a folder of their own, not {source} itself: make another")
+    if target.samefile(source):
+        raise ValueError(f"the edited pictures need a folder of their own, not {source} itself: make another")
     files = sorted(path for path in source.iterdir() if path.is_file() and not path.name.startswith("."))
     pictures = [path for path in files if path.suffix.lower() in ENDINGS]
-    if not pictures: raise ValueError(f"there is no picture in the folder {source} (names that end in {', '.join(ENDINGS[:4])} ...)")
+    if not pictures:
+        raise ValueError(f"there is no picture in the folder {source} (names that end in {', '.join(ENDINGS[:4])} ...)")
     stems = [path.stem.lower() for path in pictures]
-    return [(path, target / f"{path.stem if stems.count(path.stem.lower()) == 1 else path.name}.png") for path in pictures], len(files) - len(pictures)
+    return [
+        (path, target / f"{path.stem if stems.count(path.stem.lower()) == 1 else path.name}.png") for path in pictures
+    ], len(files) - len(pictures)
 
 # %% ../../nbs/8-photos/18c_photo_command.ipynb #ecfe0a22
 def one_line(error: BaseException) -> str:
     "An error as one line; its kind too, where it is not one that we foresaw"
     text = " ".join(str(error).split())
-    return text if isinstance(error, (ValueError, TypeError, OSError, ImportError)) else f"{type(error).__name__}: {text}"
+    return (
+        text if isinstance(error, (ValueError, TypeError, OSError, ImportError)) else f"{type(error).__name__}: {text}"
+    )
 
 def edit_all(editor: ExpressionEditor, todo: list[tuple[Path, Path]], **how) -> int:
     "Edit one file after the other, print a line for each, errors to stderr; the number that failed"
     failed = 0
     for k, (source, target) in enumerate(todo, start=1):
         count, start = f"[{k}/{len(todo)}] " if len(todo) > 1 else "", time.perf_counter()
-        try: edit, remarks = edit_photo_file(editor, source, target, **how)
+        try:
+            edit, remarks = edit_photo_file(editor, source, target, **how)
         except Exception as error:     # whatever one file does, the next one has its turn
             failed += 1
-            print(f"expr-edit: {count}{'' if source.name in one_line(error) else f'{source}: '}{one_line(error)}", file=sys.stderr)
+            print(
+                f"expr-edit: {count}{'' if source.name in one_line(error) else f'{source}: '}{one_line(error)}",
+                file=sys.stderr,
+            )
             continue
-        for remark in remarks: print(f"{source}: {remark}")
+        for remark in remarks:
+            print(f"{source}: {remark}")
         print(f"{count}{target}: {in_words(edit.asked[0])} ({1000 * (time.perf_counter() - start):.0f} ms)", flush=True)
     return failed
 
@@ -103,22 +141,32 @@ def edit_all(editor: ExpressionEditor, todo: list[tuple[Path, Path]], **how) -> 
 def face_number(text: str) -> int | str:
     "A number, or all"
     if text == "all": return text
-    if not text.isdecimal(): raise argparse.ArgumentTypeError(f"{text!r} is neither a number (0 is the largest face) nor all")
+    if not text.isdecimal():
+        raise argparse.ArgumentTypeError(f"{text!r} is neither a number (0 is the largest face) nor all")
     return int(text)
 
 def photo_arguments() -> argparse.ArgumentParser:
     "The command line of expr-edit: that of lesson 11e, for photographs and folders too"
     parser = arguments()
-    parser.description = ("Edit the facial expression in a photograph, or in all of a folder (then OUT is a folder too), by relative action units. The largest face "
-                          "is found and edited; a picture that is cropped to a face is edited whole. Edit yourself, or somebody who agreed.")
+    parser.description = (
+        "Edit the facial expression in a photograph, or in all of a folder (then OUT is a folder too), by relative action units. The largest face "
+        "is found and edited; a picture that is cropped to a face is edited whole. Edit yourself, or somebody who agreed."
+    )
     which = parser.add_mutually_exclusive_group()
     which.add_argument("--face", type=face_number, metavar="N", help="which face: 0 is the largest; or all")
-    which.add_argument("--box", type=float, nargs=4, metavar=("LEFT", "TOP", "WIDTH", "HEIGHT"), help="where the face is, brows to chin, in pixels: for a face that is not found")
+    which.add_argument(
+        "--box",
+        type=float,
+        nargs=4,
+        metavar=("LEFT", "TOP", "WIDTH", "HEIGHT"),
+        help="where the face is, brows to chin, in pixels: for a face that is not found",
+    )
     which.add_argument("--whole", action="store_true", help="do not look for a face: edit the centred square")
     return parser
 
 def main(argv: list[str] | None = None) -> int:
-    "The command `expr-edit`. Returns 0; 1 if some pictures of a folder failed; 2 after an error in what was asked, or if none could be edited."
+    """The command `expr-edit`. Returns 0; 1 if some pictures of a folder failed; 2 after an error in what was asked, or
+    if none could be edited."""
     args = photo_arguments().parse_intermixed_args(argv)
     def prepare() -> tuple[ExpressionEditor, dict[str, Any], list[tuple[Path, Path]], int]:
         editor = ExpressionEditor.from_pretrained(args.weights, args.device)
@@ -128,10 +176,15 @@ def main(argv: list[str] | None = None) -> int:
     ready = politely(prepare)
     if ready is None: return 2
     editor, wish, todo, left_out = ready
-    if left_out: print(f"{args.source}: {left_out} file{'s' if left_out > 1 else ''} left out that {'are no pictures' if left_out > 1 else 'is no picture'} by name")
+    if left_out:
+        print(
+            f"{args.source}: {left_out} file{'s' if left_out > 1 else ''} left out that {'are no pictures' if left_out > 1 else 'is no picture'} by name"
+        )
     failed = edit_all(editor, todo, **wish, size=args.size, face=args.face, box=args.box, entire=args.whole)
-    if len(todo) > 1: print(f"{len(todo) - failed} of {len(todo)} pictures edited")
+    if len(todo) > 1:
+        print(f"{len(todo) - failed} of {len(todo)} pictures edited")
     return 0 if not failed else 2 if failed == len(todo) else 1
 
 # %% ../../nbs/8-photos/18c_photo_command.ipynb #d5bc4188
-if __name__ == "__main__" and "__file__" in globals(): sys.exit(main())
+if __name__ == "__main__" and "__file__" in globals():
+    sys.exit(main())

@@ -35,7 +35,13 @@ def to_picture(points: Any, frame: Crop, size: int) -> np.ndarray:
 def within(inner: Crop, outer: Crop, size: int) -> Crop:
     "A crop `inner` that was found in the size×size crop `outer`, in the pixels of the picture"
     x, y = to_picture([(inner.x, inner.y)], outer, size)[0]
-    return Crop(float(x), float(y), inner.half * 2 * outer.half / size, inner.cos * outer.cos - inner.sin * outer.sin, inner.sin * outer.cos + inner.cos * outer.sin)
+    return Crop(
+        float(x),
+        float(y),
+        inner.half * 2 * outer.half / size,
+        inner.cos * outer.cos - inner.sin * outer.sin,
+        inner.sin * outer.cos + inner.cos * outer.sin,
+    )
 
 def corners(frame: Crop) -> np.ndarray:
     "The four corners of a frame in the picture, 4×2 (x, y): top left first, then round with the clock"
@@ -45,30 +51,56 @@ def corners(frame: Crop) -> np.ndarray:
 def plaster(height: int, width: int, seed: int = 0) -> Tensor:
     "A plain wall in soft light with a fine grain: 3×height×width in [-1, 1]"
     g = torch.Generator().manual_seed(seed)
-    coarse = F.interpolate(torch.randn(1, 1, 4, 6, generator=g), (height, width), mode="bicubic", align_corners=False)[0]
+    coarse = F.interpolate(torch.randn(1, 1, 4, 6, generator=g), (height, width), mode="bicubic", align_corners=False)[
+        0
+    ]
     light = torch.linspace(0.25, -0.25, width).view(1, 1, -1)
-    return (torch.tensor([0.30, 0.26, 0.18]).view(3, 1, 1) + light + 0.04 * coarse + 0.03 * torch.randn(1, height, width, generator=g)).clamp(-1, 1)
+    return (
+        torch.tensor([0.30, 0.26, 0.18]).view(3, 1, 1)
+        + light
+        + 0.04 * coarse
+        + 0.03 * torch.randn(1, height, width, generator=g)
+    ).clamp(-1, 1)
 
 def hang(wall: Tensor, picture: Tensor, place: Crop, margin: float = 0.09) -> Tensor:
-    "The wall 3×H×W with a square picture 3×S×S hung at `place`, in a wooden frame `margin` times half its side wide, with a shadow"
+    """The wall 3×H×W with a square picture 3×S×S hung at `place`, in a wooden frame `margin` times half its side wide,
+    with a shadow"""
     height, width = wall.shape[-2:]
     y, x = np.mgrid[:height, :width]
-    p = (move_points(np.stack([x.ravel(), y.ravel()], 1), place, 2).reshape(height, width, 2) - 0.5).astype(np.float32)     # -1 to 1 inside of the picture
-    inside = lambda edge, shift=0.0, soft=1.5 / place.half: torch.from_numpy(((edge - np.abs(p - shift).max(-1)) / soft).clip(0, 1))[None]
+    # -1 to 1 inside of the picture
+    p = (move_points(np.stack([x.ravel(), y.ravel()], 1), place, 2).reshape(height, width, 2) - 0.5).astype(np.float32)
+    def inside(edge, shift=0.0, soft=1.5 / place.half):
+        return torch.from_numpy(
+            ((edge - np.abs(p - shift).max(-1)) / soft).clip(0, 1)
+        )[None]
     wall = wall - 0.25 * inside(1 + 2 * margin, 0.06, 0.12) * (wall + 1)
     wall = torch.lerp(wall, torch.tensor([-0.55, -0.68, -0.78]).view(3, 1, 1).expand_as(wall), inside(1 + margin))
-    return torch.lerp(wall, F.grid_sample(picture[None], torch.from_numpy(p)[None], padding_mode="border", align_corners=False)[0], inside(1.0))
+    return torch.lerp(
+        wall,
+        F.grid_sample(picture[None], torch.from_numpy(p)[None], padding_mode="border", align_corners=False)[0],
+        inside(1.0),
+    )
 
 # %% ../../nbs/8-photos/18a_find_faces.ipynb #2b15fa27
-PORTRAITS = ((1020, 205, 330, 290, -5), (1033, 505, 180, 190, 9), (1006, 520, 455, 150, 0), (1051, 785, 300, 230, -17))     # who, centre x and y, side, tilt in degrees
+# who, centre x and y, side, tilt in degrees
+PORTRAITS = ((1020, 205, 330, 290, -5), (1033, 505, 180, 190, 9), (1006, 520, 455, 150, 0), (1051, 785, 300, 230, -17))
 
-def portrait_wall(portraits: tuple = PORTRAITS, height: int = 600, width: int = 960, aus: dict[str, float] | None = None, size: int = 256) -> tuple[Tensor, list[Crop]]:
-    """A photograph of drawn portraits on a wall, 3×height×width in [-1, 1], and the true canonical frame of each face in it.
+def portrait_wall(
+    portraits: tuple = PORTRAITS,
+    height: int = 600,
+    width: int = 960,
+    aus: dict[str, float] | None = None,
+    size: int = 256,
+) -> tuple[Tensor, list[Crop]]:
+    """A photograph of drawn portraits on a wall, 3×height×width in [-1, 1], and the true canonical frame of each face
+    in it.
 
-    portraits: (number in the test split, centre x, centre y, side in pixels, tilt in degrees with the clock), hung in this order. aus: the expression that all of them show."""
+    portraits: (number in the test split, centre x, centre y, side in pixels, tilt in degrees with the clock), hung in
+    this order. aus: the expression that all of them show."""
     wall, frames = plaster(height, width), []
     for number, x, y, side, tilt in portraits:
-        with torch.no_grad(): face = render(sample_identities(1, split_seed("test", number)), au_vector(aus or {})[None], size)
+        with torch.no_grad():
+            face = render(sample_identities(1, split_seed("test", number)), au_vector(aus or {})[None], size)
         place = Crop(x, y, side / 2, math.cos(math.radians(tilt)), math.sin(math.radians(tilt)))
         wall = hang(wall, face.image[0], place)
         frames.append(within(crop_of_landmarks(face.landmarks[0].numpy()), place, size))
@@ -84,19 +116,30 @@ def cascade() -> Any:
         from skimage.data import lbp_frontal_face_cascade_filename
         from skimage.feature import Cascade
     except ImportError as error:
-        raise ImportError("finding faces needs scikit-image: pip install scikit-image, or say where the face is with a box") from error
+        raise ImportError(
+            "finding faces needs scikit-image: pip install scikit-image, or say where the face is with a box"
+        ) from error
     return Cascade(lbp_frontal_face_cascade_filename())
 
 def boxes(grey: np.ndarray) -> list[tuple[int, int, int]]:
     "Windows (left, top, side) of a grey picture uint8 H×W in which the cascade sees a face"
-    seen = cascade().detect_multi_scale(img=grey, scale_factor=1.3, step_ratio=1, min_size=(SMALLEST,) * 2, max_size=(max(grey.shape),) * 2, min_neighbor_number=2)
+    seen = cascade().detect_multi_scale(
+        img=grey,
+        scale_factor=1.3,
+        step_ratio=1,
+        min_size=(SMALLEST,) * 2,
+        max_size=(max(grey.shape),) * 2,
+        min_neighbor_number=2,
+    )
     return [(int(box["c"]), int(box["r"]), int(box["width"])) for box in seen]
 
 # %% ../../nbs/8-photos/18a_find_faces.ipynb #1f09c3bd
-SHARES = ((0.30, 0.37), (0.69, 0.37), (0.50, 0.80))     # eyes and mouth in the cascade's window: means over 200 drawn faces
+# eyes and mouth in the cascade's window: means over 200 drawn faces
+SHARES = ((0.30, 0.37), (0.69, 0.37), (0.50, 0.80))
 
 def guesses(rgb: Tensor, size: int, turn: float = 0.0) -> list[Crop]:
-    """First guesses at the frames of the faces in a picture 3×H×W, seen size×size pixels large and turned by `turn` radians.
+    """First guesses at the frames of the faces in a picture 3×H×W, seen size×size pixels large and turned by `turn`
+    radians.
 
     A face may be upside down or in profile, or none at all: the cascade does not know."""
     height, width = rgb.shape[-2:]
@@ -105,36 +148,53 @@ def guesses(rgb: Tensor, size: int, turn: float = 0.0) -> list[Crop]:
     grey[torch.from_numpy(beyond(view, size, width, height))] = 0     # no faces in the mirror
     seen = boxes((grey * 127.5 + 127.5).round().clamp(0, 255).byte().numpy())
     places = [to_picture(np.array(SHARES) * side + (left - 0.5, top - 0.5), view, size) for left, top, side in seen]
-    return [frame_crop(p[:2], p[2]) for p in places if np.hypot(*(p[1] - p[0])) >= 3]     # eyes closer than 3 pixels: nothing to edit
+    # eyes closer than 3 pixels: nothing to edit
+    return [frame_crop(p[:2], p[2]) for p in places if np.hypot(*(p[1] - p[0])) >= 3]
 
 # %% ../../nbs/8-photos/18a_find_faces.ipynb #6dbe8b6d
 SEEN = 128     # pixels at which the parser looks
-PARTS = {"left eye": (("l_eye", "r_eye"), (0.12, 0.50), (0.22, 0.60)), "right eye": (("l_eye", "r_eye"), (0.50, 0.88), (0.22, 0.60)),
-         "nose": (("nose",), (0.25, 0.75), (0.30, 0.80)), "mouth": (("mouth", "u_lip"), (0.22, 0.78), (0.50, 0.92)),
-         "left brow": (("l_brow", "r_brow"), (0.10, 0.50), (0.15, 0.50)), "right brow": (("l_brow", "r_brow"), (0.50, 0.90), (0.15, 0.50)),
-         "left glass": (("eye_g",), (0.12, 0.50), (0.22, 0.60)), "right glass": (("eye_g",), (0.50, 0.88), (0.22, 0.60))}     # classes, and where: x, y in shares of the frame
+PARTS = {
+    "left eye": (("l_eye", "r_eye"), (0.12, 0.50), (0.22, 0.60)),
+    "right eye": (("l_eye", "r_eye"), (0.50, 0.88), (0.22, 0.60)),
+    "nose": (("nose",), (0.25, 0.75), (0.30, 0.80)),
+    "mouth": (("mouth", "u_lip"), (0.22, 0.78), (0.50, 0.92)),
+    "left brow": (("l_brow", "r_brow"), (0.10, 0.50), (0.15, 0.50)),
+    "right brow": (("l_brow", "r_brow"), (0.50, 0.90), (0.15, 0.50)),
+    # classes, and where: x, y in shares of the frame
+    "left glass": (("eye_g",), (0.12, 0.50), (0.22, 0.60)),
+    "right glass": (("eye_g",), (0.50, 0.88), (0.22, 0.60)),
+}
 FACE = ("skin", "nose", "eye_g", "l_eye", "r_eye", "l_brow", "r_brow", "mouth", "u_lip", "l_lip")
 
 def part(p: Tensor, names: tuple[str, ...], xs: tuple[float, float], ys: tuple[float, float]) -> tuple[Tensor, float]:
     """Where a part of the face is in class probabilities 19×S×S, and how sure the parser is: (x, y in pixels, 0 to 1).
 
-    The centre of mass of the classes' probability within xs, ys; sure is the probability that its own pixels have, less for a handful of pixels."""
+    The centre of mass of the classes' probability within xs, ys; sure is the probability that its own pixels have, less
+    for a handful of pixels."""
     n = p.shape[-1]
     line = (torch.arange(n, device=p.device) + 0.5) / n
-    mass = p[[LABELS.index(name) for name in names]].sum(0) * ((line > xs[0]) & (line < xs[1])) * ((line > ys[0]) & (line < ys[1]))[:, None]
+    mass = (
+        p[[LABELS.index(name) for name in names]].sum(0)
+        * ((line > xs[0]) & (line < xs[1]))
+        * ((line > ys[0]) & (line < ys[1]))[:, None]
+    )
     total = mass.sum().clamp(min=1e-6)
     place = torch.stack([(mass * line).sum(), (mass * line[:, None]).sum()]) / total * n - 0.5
     return place, float(mass.square().sum() / (total + 3 * (n / SEEN) ** 2))
 
 # %% ../../nbs/8-photos/18a_find_faces.ipynb #0bbd5d20
 def look(rgb: Tensor, frame: Crop, parser: nn.Module) -> tuple[np.ndarray, dict[str, float]]:
-    "What the parser sees in a frame: eyes (or glasses) and mouth in the picture 3×2, and how sure it is of each part and of a face in the middle (0 to 1)"
+    """What the parser sees in a frame: eyes (or glasses) and mouth in the picture 3×2, and how sure it is of each part
+    and of a face in the middle (0 to 1)"""
     device = next(parser.parameters()).device
-    with torch.no_grad(): p = parser(cut(rgb, frame, SEEN)[None].to(device)).softmax(1)[0].double().cpu()
+    with torch.no_grad():
+        p = parser(cut(rgb, frame, SEEN)[None].to(device)).softmax(1)[0].double().cpu()
     found = {name: part(p, *where) for name, where in PARTS.items()}
     line = (torch.arange(SEEN) + 0.5) * (2 / SEEN) - 1
     oval = (line / 0.4) ** 2 + ((line[:, None] - 0.1) / 0.5) ** 2 < 1
-    sure = {name: s for name, (_, s) in found.items()} | {"face": float(p[[LABELS.index(n) for n in FACE]].sum(0)[oval].mean())}
+    sure = {name: s for name, (_, s) in found.items()} | {
+        "face": float(p[[LABELS.index(n) for n in FACE]].sum(0)[oval].mean())
+    }
     eyes = [max((found[f"{side} eye"], found[f"{side} glass"]), key=lambda f: f[1])[0] for side in ("left", "right")]
     return to_picture(torch.stack([*eyes, found["mouth"][0]]), frame, SEEN), sure
 
@@ -143,7 +203,8 @@ LEAST, LEAST_SCORE, ROUNDS = 40, 0.45, 6     # pixels a side; how sure; looks at
 
 @dataclass(frozen=True)
 class Found:
-    "A face in a picture: its canonical frame, and how sure the parser is of it, 0 to 1 (0: given by hand, and not confirmed)."
+    """A face in a picture: its canonical frame, and how sure the parser is of it, 0 to 1 (0: given by hand, and not
+    confirmed)."""
     frame: Crop
     score: float = 0.0
 
@@ -169,17 +230,27 @@ def score_of(sure: dict[str, float]) -> float:
 def reason(sure: dict[str, float]) -> str:
     "Why this is no face that can be edited, in words"
     eyes = eyes_sure(sure)
-    missing = [name for name in ("nose", "mouth") if sure[name] < LEAST_SCORE] + (["eyes"] if max(eyes) < LEAST_SCORE else [])
+    missing = [name for name in ("nose", "mouth") if sure[name] < LEAST_SCORE] + (
+        ["eyes"] if max(eyes) < LEAST_SCORE else []
+    )
     if sure["face"] < 0.5 or len(missing) > 1: return "no face"
-    if not missing and min(eyes) < LEAST_SCORE: return "only one eye is seen: the face is in profile, or half of it is hidden"
-    return f"it looks like a face, but its {missing[0]} cannot be made out" if missing else "the parser is not sure of it"
+    if not missing and min(eyes) < LEAST_SCORE:
+        return "only one eye is seen: the face is in profile, or half of it is hidden"
+    return (
+        f"it looks like a face, but its {missing[0]} cannot be made out" if missing else "the parser is not sure of it"
+    )
 
 def change(a: Crop, b: Crop) -> float:
     "How far two frames differ: places and logarithm of sizes in half sides, plus the angle in radians"
-    return math.hypot(a.x - b.x, a.y - b.y) / a.half + abs(math.log(b.half / a.half)) + abs(math.atan2(a.cos * b.sin - a.sin * b.cos, a.cos * b.cos + a.sin * b.sin))
+    return (
+        math.hypot(a.x - b.x, a.y - b.y) / a.half
+        + abs(math.log(b.half / a.half))
+        + abs(math.atan2(a.cos * b.sin - a.sin * b.cos, a.cos * b.cos + a.sin * b.sin))
+    )
 
 def examine(rgb: Tensor, frame: Crop, parser: nn.Module) -> Found:
-    "A guess at a frame in a picture 3×H×W, brought to rest by the parser. ValueError says why it is no face that can be edited."
+    """A guess at a frame in a picture 3×H×W, brought to rest by the parser. ValueError says why it is no face that can
+    be edited."""
     for k in range(ROUNDS):
         places, sure = look(rgb, frame, parser)
         if k > 1 and score_of(sure) < 0.02: break
@@ -187,7 +258,8 @@ def examine(rgb: Tensor, frame: Crop, parser: nn.Module) -> Found:
         step, frame = change(frame, new), new
         if step < 0.03: break
     if score_of(sure) < LEAST_SCORE: raise ValueError(reason(sure))
-    if 2 * frame.half < LEAST: raise ValueError(f"the face has only {2 * frame.half:.0f} pixels a side, and {LEAST} are needed")
+    if 2 * frame.half < LEAST:
+        raise ValueError(f"the face has only {2 * frame.half:.0f} pixels a side, and {LEAST} are needed")
     if outside(frame, *rgb.shape[:0:-1]) > 0.4: raise ValueError("much of the face lies outside of the picture")
     return Found(frame, score_of(sure))
 
@@ -206,17 +278,25 @@ def same(a: Found, b: Found) -> bool:
     return math.hypot(a.frame.x - b.frame.x, a.frame.y - b.frame.y) < 0.35 * max(a.frame.half, b.frame.half)
 
 def search(image: Any, parser: nn.Module | None = None) -> tuple[list[Found], list[str]]:
-    "The faces in a picture, largest first, and why other guesses were refused (one sentence for each reason). See `find_faces`"
+    """The faces in a picture, largest first, and why other guesses were refused (one sentence for each reason). See
+    `find_faces`"""
     rgb, parser = rgb_of(image), own_parser() if parser is None else parser
     side, found, refused = max(rgb.shape[-2:]), [], {}
     usual = max(128, min(448, 2 * side))
-    for size, turns in ((usual, (0.0,)), (min(usual, 320), (-0.44, 0.44)), (min(1024, side), (0.0,) if side > 1.3 * usual else ())):
+    for size, turns in (
+        (usual, (0.0,)),
+        (min(usual, 320), (-0.44, 0.44)),
+        (min(1024, side), (0.0,) if side > 1.3 * usual else ()),
+    ):
         for guess in (g for turn in turns for g in guesses(rgb, size, turn)):
-            try: face = examine(rgb, guess, parser)
-            except ValueError as error: refused[str(error)] = None
+            try:
+                face = examine(rgb, guess, parser)
+            except ValueError as error:
+                refused[str(error)] = None
             else:
                 twins = [f for f in found if same(f, face)]
-                if all(face.score > f.score for f in twins): found = [f for f in found if f not in twins] + [face]
+                if all(face.score > f.score for f in twins):
+                    found = [f for f in found if f not in twins] + [face]
         if found: break
     return sorted(found, key=lambda f: -f.frame.half), list(refused)
 
@@ -224,41 +304,59 @@ def search(image: Any, parser: nn.Module | None = None) -> tuple[list[Found], li
 def find_faces(image: Any, parser: nn.Module | None = None) -> list[Found]:
     """The faces in a picture that can be edited, the largest first; an empty list if there is none.
 
-    image: anything that `open_image` reads, or a Picture. parser: pictures N×3×H×W -> class scores (default: the bundled one). Offline;
-    about a second. Finds faces from the front or half turned; not profiles, nor faces below about 5 % of the picture's longer side beside a larger one.
-    ImportError without scikit-image."""
+    image: anything that `open_image` reads, or a Picture. parser: pictures N×3×H×W -> class scores (default: the
+    bundled one). Offline; about a second. Finds faces from the front or half turned; not profiles, nor faces below
+    about 5 % of the picture's longer side beside a larger one. ImportError without scikit-image."""
     return search(image, parser)[0]
 
 def pick(found: list[Found], face: int = 0, refused: list[str] | tuple = ()) -> Found:
     "The face of that number, 0 for the largest. ValueError with the remedy if there is none"
     if not found:
         why = [r for r in refused if r != "no face" and "do not make a face" not in r]
-        raise ValueError(f"no face was found{' (' + '; '.join(why[:2]) + ')' if why else ''}: it may be in profile, tiny, hidden or cut off. "
-                         "Say where it is, brows to chin, with a box of left, top, width and height in pixels")
+        raise ValueError(
+            f"no face was found{' (' + '; '.join(why[:2]) + ')' if why else ''}: it may be in profile, tiny, hidden or cut off. "
+            "Say where it is, brows to chin, with a box of left, top, width and height in pixels"
+        )
     if isinstance(face, bool) or not isinstance(face, int) or not 0 <= face < len(found):
-        raise ValueError(f"face {face!r} is not one of the {len(found)} that were found: give 0 {f'to {len(found) - 1} (0 is the largest)' if len(found) > 1 else ''}".rstrip())
+        raise ValueError(
+            f"face {face!r} is not one of the {len(found)} that were found: give 0 {f'to {len(found) - 1} (0 is the largest)' if len(found) > 1 else ''}".rstrip()
+        )
     return found[face]
 
 # %% ../../nbs/8-photos/18a_find_faces.ipynb #41499f31
 def box_of(box: Any, width: int, height: int) -> tuple[float, float, float, float]:
-    "Four checked numbers: left, top, width, height of a box that touches a picture of this size. ValueError or TypeError with the remedy"
-    try: x, y, w, h = (float(v) for v in box)
-    except (TypeError, ValueError): raise TypeError(f"a box is four numbers: left, top, width and height in pixels, not {box!r}") from None
-    if not np.isfinite([x, y, w, h]).all() or min(w, h) < 8: raise ValueError(f"a box of {w:g}×{h:g} pixels is too small for a face: at least 8")
+    """Four checked numbers: left, top, width, height of a box that touches a picture of this size. ValueError or
+    TypeError with the remedy"""
+    try:
+        x, y, w, h = (float(v) for v in box)
+    except (TypeError, ValueError):
+        raise TypeError(f"a box is four numbers: left, top, width and height in pixels, not {box!r}") from None
+    if not np.isfinite([x, y, w, h]).all() or min(w, h) < 8:
+        raise ValueError(f"a box of {w:g}×{h:g} pixels is too small for a face: at least 8")
     if x >= width or y >= height or x + w <= 0 or y + h <= 0 or max(w, h) > 4 * max(width, height):
-        raise ValueError(f"the box (left {x:g}, top {y:g}, {w:g}×{h:g}) does not lie in the picture of {width}×{height} pixels")
+        raise ValueError(
+            f"the box (left {x:g}, top {y:g}, {w:g}×{h:g}) does not lie in the picture of {width}×{height} pixels"
+        )
     return x, y, w, h
 
 def frame_from_box(image: Any, box: Any, parser: nn.Module | None = None, refine: bool = True) -> Found:
     """A face that somebody pointed at: box = left, top, width, height in pixels, best from brows to chin.
 
-    The frame is refined by the parser where it finds the face in the box; else, or with refine=False, the box is taken as it is (score 0)."""
+    The frame is refined by the parser where it finds the face in the box; else, or with refine=False, the box is taken
+    as it is (score 0)."""
     rgb = rgb_of(image)
     x, y, w, h = box_of(box, *rgb.shape[:0:-1])
     plain = crop_of_box(x, y, w, max(h, 0.9 * w))
     found, parser = [], (own_parser() if parser is None and refine else parser)
-    for guess in (plain, crop_of_box(x, y + 0.35 * h, w, 0.65 * h + 0.1 * w), Crop(x + w / 2, y + h / 2, max(w, h) / 2)) if refine else ():
-        try: face = examine(rgb, guess, parser)
-        except ValueError: continue
-        if x < face.frame.x < x + w and y < face.frame.y < y + h: found.append(face)
+    for guess in (
+        (plain, crop_of_box(x, y + 0.35 * h, w, 0.65 * h + 0.1 * w), Crop(x + w / 2, y + h / 2, max(w, h) / 2))
+        if refine
+        else ()
+    ):
+        try:
+            face = examine(rgb, guess, parser)
+        except ValueError:
+            continue
+        if x < face.frame.x < x + w and y < face.frame.y < y + h:
+            found.append(face)
     return max(found, key=lambda f: f.score, default=Found(plain))

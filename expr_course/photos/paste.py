@@ -24,25 +24,32 @@ from ..data.images import Picture, open_image
 LARGEST = 1024     # pixels a side of a crop
 
 def crop(image: Any, found: Found | Crop, size: int | None = None) -> tuple[Tensor, Crop]:
-    """A face cut from a picture, upright, in the canonical frame: (3×S×S in [-1, 1], the frame, which `paste` wants back).
+    """A face cut from a picture, upright, in the canonical frame: (3×S×S in [-1, 1], the frame, which `paste` wants
+    back).
 
-    image: anything that `open_image` reads, or a Picture. size: pixels a side; None keeps the face's own resolution, at most 1024."""
+    image: anything that `open_image` reads, or a Picture. size: pixels a side; None keeps the face's own resolution, at
+    most 1024."""
     frame = found.frame if isinstance(found, Found) else found
     side = size or max(32, min(LARGEST, round(2 * frame.half)))
     return cut(rgb_of(image), frame, side).clamp(-1, 1), frame
 
 # %% ../../nbs/8-photos/18b_paste_back.ipynb #9a07dc41
 def added(rgb: Tensor, change: Tensor, frame: Crop, rows: int = 256) -> Tensor:
-    """A picture 3×H×W with a change 3×S×S, seen in a frame, added in its place; clamped to [-1, 1] where something changed.
+    """A picture 3×H×W with a change 3×S×S, seen in a frame, added in its place; clamped to [-1, 1] where something
+    changed.
 
-    Pixels where the change is 0 keep their value exactly. Works in strips of `rows` rows, so memory hardly grows with the picture."""
+    Pixels where the change is 0 keep their value exactly. Works in strips of `rows` rows, so memory hardly grows with
+    the picture."""
     out, (height, width), ends = rgb.clone(), rgb.shape[-2:], corners(frame)
     left, top = np.floor(ends.min(0)).astype(int).clip(0)
-    right, bottom = np.minimum(np.ceil(ends.max(0)).astype(int) + 1, (width, height)).clip((left, top))     # nothing, for a frame beside the picture
+    # nothing, for a frame beside the picture
+    right, bottom = np.minimum(np.ceil(ends.max(0)).astype(int) + 1, (width, height)).clip((left, top))
     for first in range(top, bottom, rows):
         y, x = np.mgrid[first:min(first + rows, bottom), left:right]
         if not x.size: continue
-        grid = (move_points(np.stack([x.ravel(), y.ravel()], 1), frame, 2).reshape(*x.shape, 2) - 0.5).astype(np.float32)
+        grid = (move_points(np.stack([x.ravel(), y.ravel()], 1), frame, 2).reshape(*x.shape, 2) - 0.5).astype(
+            np.float32
+        )
         delta = F.grid_sample(change[None], torch.from_numpy(grid)[None], padding_mode="zeros", align_corners=False)[0]
         strip = out[:, first:first + len(x), left:right]
         strip.copy_(torch.where(delta == 0, strip, (strip + delta).clamp(-1, 1)))
@@ -54,7 +61,8 @@ COARSE = 256     # pixels a side at which masks are made, at most
 def smooth(mask: Tensor, radius: float) -> Tensor:
     "A mask 1×S×S, three times averaged over squares: nearly a Gaussian of about this radius"
     r = max(1, round(radius))
-    for _ in range(3): mask = F.avg_pool2d(F.pad(mask[None], (r,) * 4, mode="replicate"), 2 * r + 1, 1)[0]
+    for _ in range(3):
+        mask = F.avg_pool2d(F.pad(mask[None], (r,) * 4, mode="replicate"), 2 * r + 1, 1)[0]
     return mask
 
 def grown(mask: Tensor, radius: float) -> Tensor:
@@ -64,24 +72,34 @@ def grown(mask: Tensor, radius: float) -> Tensor:
 
 def enlarged(mask: Tensor, size: int) -> Tensor:
     "A mask 1×S×S at another size"
-    return mask if mask.shape[-1] == size else F.interpolate(mask[None], (size, size), mode="bilinear", align_corners=False)[0]
+    return (
+        mask
+        if mask.shape[-1] == size
+        else F.interpolate(mask[None], (size, size), mode="bilinear", align_corners=False)[0]
+    )
 
 # %% ../../nbs/8-photos/18b_paste_back.ipynb #c183a427
 def face_region(parser: nn.Module, before: Tensor, after: Tensor) -> Tensor:
-    "Where the face is, before or after an edit: two crops 3×S×S -> soft mask 1×S×S in [0, 1], a little larger than the parser's face, 0 well away from it"
+    """Where the face is, before or after an edit: two crops 3×S×S -> soft mask 1×S×S in [0, 1], a little larger than
+    the parser's face, 0 well away from it"""
     size, device = before.shape[-1], next(parser.parameters()).device
     pair = shrink(torch.stack([before, after]), min(size, COARSE)).to(device)
-    with torch.no_grad(): p = parser(pair).softmax(1)[:, [LABELS.index(name) for name in FACE]].sum(1).amax(0, keepdim=True).cpu()
+    with torch.no_grad():
+        p = parser(pair).softmax(1)[:, [LABELS.index(name) for name in FACE]].sum(1).amax(0, keepdim=True).cpu()
     n = p.shape[-1]
     line = (torch.arange(n) + 0.5) * (2 / n) - 1
-    oval = ((1.15 - torch.hypot(line / 0.75, (line[:, None] - 0.12) / 0.98)) / 0.3).clamp(0, 1)     # no face reaches further in its frame
+    # no face reaches further in its frame
+    oval = ((1.15 - torch.hypot(line / 0.75, (line[:, None] - 0.12) / 0.98)) / 0.3).clamp(0, 1)
     sure = ((p - 0.2) / 0.6).clamp(0, 1) * oval
     return enlarged(smooth(grown(sure, 0.02 * n), 0.01 * n), size)
 
-def change_mask(before: Tensor, after: Tensor, region: Tensor | None = None, low: float = 1.0, high: float = 4.0, edge: float = 0.06) -> Tensor:
+def change_mask(
+    before: Tensor, after: Tensor, region: Tensor | None = None, low: float = 1.0, high: float = 4.0, edge: float = 0.06
+) -> Tensor:
     """Where an edit counts: two crops 3×S×S -> soft mask 1×S×S in [0, 1].
 
-    low, high: 8-bit steps of change that count as nothing and as all. edge: the share of a side over which it fades at the border.
+    low, high: 8-bit steps of change that count as nothing and as all. edge: the share of a side over which it fades at
+    the border.
     region: 1×S×S in [0, 1], where an edit may be (see `face_region`)."""
     size = before.shape[-1]
     n = min(size, COARSE)
@@ -94,19 +112,27 @@ def change_mask(before: Tensor, after: Tensor, region: Tensor | None = None, low
 
 # %% ../../nbs/8-photos/18b_paste_back.ipynb #009c732e
 def restored(image: Any, picture: Picture, rgb: Tensor) -> Any:
-    "The edited rgb 3×H×W as the kind of picture that came in; pixels that did not change are copied from it, to the last bit"
+    """The edited rgb 3×H×W as the kind of picture that came in; pixels that did not change are copied from it, to the
+    last bit"""
     out, same = picture.restore(rgb), (rgb == picture.rgb).all(0)
-    if picture.kind == "array" and isinstance(image, np.ndarray): out[same.numpy()] = image[same.numpy()]
-    if picture.kind == "tensor" and isinstance(image, Tensor): out = torch.where(same, image.detach().cpu(), out)
+    if picture.kind == "array" and isinstance(image, np.ndarray):
+        out[same.numpy()] = image[same.numpy()]
+    if picture.kind == "tensor" and isinstance(image, Tensor):
+        out = torch.where(same, image.detach().cpu(), out)
     return out
 
 def paste(image: Any, before: Tensor, after: Tensor, frame: Crop, region: Tensor | None = None) -> Any:
-    """The picture with the change from `before` to `after` (crops 3×S×S of `frame`) added at full resolution; the same kind and size as `image`.
+    """The picture with the change from `before` to `after` (crops 3×S×S of `frame`) added at full resolution; the same
+    kind and size as `image`.
 
-    Only what changed is added, softly masked (`change_mask`): a zero edit, and every pixel away from the edit, stays exactly as it was.
-    region: where an edit may be, 1×S×S (see `face_region`); None: all of the frame. ValueError where sizes differ or an edit holds NaN."""
-    if before.shape != after.shape or before.ndim != 3: raise ValueError(f"paste wants two crops 3×S×S of one size, not {tuple(before.shape)} and {tuple(after.shape)}")
-    if not after.isfinite().all(): raise ValueError("the edited crop holds NaN or infinity: the edit failed, there is nothing to paste")
+    Only what changed is added, softly masked (`change_mask`): a zero edit, and every pixel away from the edit, stays
+    exactly as it was.
+    region: where an edit may be, 1×S×S (see `face_region`); None: all of the frame. ValueError where sizes differ or an
+    edit holds NaN."""
+    if before.shape != after.shape or before.ndim != 3:
+        raise ValueError(f"paste wants two crops 3×S×S of one size, not {tuple(before.shape)} and {tuple(after.shape)}")
+    if not after.isfinite().all():
+        raise ValueError("the edited crop holds NaN or infinity: the edit failed, there is nothing to paste")
     picture = image if isinstance(image, Picture) else open_image(image)
     change = (after - before).detach().float().cpu()
     if not change.any(): return restored(image, picture, picture.rgb)
@@ -115,19 +141,29 @@ def paste(image: Any, before: Tensor, after: Tensor, frame: Crop, region: Tensor
 
 # %% ../../nbs/8-photos/18b_paste_back.ipynb #72cb5c74
 class Edit(NamedTuple):
-    "An edited photograph: its pixels 3×H×W in [-1, 1], the faces that were edited, and the relative AUs 17×2 that each was asked for"
+    """An edited photograph: its pixels 3×H×W in [-1, 1], the faces that were edited, and the relative AUs 17×2 that
+    each was asked for"""
     rgb: Tensor
     faces: list[Found]
     asked: list[Tensor]
 
 def chosen(picture: Picture, face: int | str = 0, box: Any = None, parser: nn.Module | None = None) -> list[Found]:
-    'The faces to edit: that number (0: the largest), "all", or the one in a box. ValueError, with the remedy, if there is none'
+    """The faces to edit: that number (0: the largest), "all", or the one in a box. ValueError, with the remedy, if
+    there is none"""
     if box is not None: return [frame_from_box(picture, box, parser)]
     found, refused = search(picture, parser)
     first = pick(found, 0 if face == "all" else face, refused)
     return found if face == "all" else [first]
 
-def edit_faces_of(editor: ExpressionEditor, rgb: Tensor, faces: list[Found], aus: Any = None, emotion: str | None = None, intensity: float = 1.0, parser: nn.Module | None = None) -> Edit:
+def edit_faces_of(
+    editor: ExpressionEditor,
+    rgb: Tensor,
+    faces: list[Found],
+    aus: Any = None,
+    emotion: str | None = None,
+    intensity: float = 1.0,
+    parser: nn.Module | None = None,
+) -> Edit:
     "Edit these faces of a picture 3×H×W, one after another; aus, emotion, intensity as in `ExpressionEditor.edit`"
     asked, parser = [], parser or editor.parser or own_parser()
     for face in faces:
@@ -138,13 +174,26 @@ def edit_faces_of(editor: ExpressionEditor, rgb: Tensor, faces: list[Found], aus
         rgb = added(rgb, (after - before) * change_mask(before, after, face_region(parser, before, after)), frame)
     return Edit(rgb, faces, asked)
 
-def edit_photo(editor: ExpressionEditor, image: Any, aus: Any = None, *, emotion: str | None = None, intensity: float = 1.0,
-               face: int | str = 0, box: Any = None, parser: nn.Module | None = None) -> Any:
-    """A photograph of any size with the expression of a face in it changed; the same kind and size as came in (PIL for a path).
+def edit_photo(
+    editor: ExpressionEditor,
+    image: Any,
+    aus: Any = None,
+    *,
+    emotion: str | None = None,
+    intensity: float = 1.0,
+    face: int | str = 0,
+    box: Any = None,
+    parser: nn.Module | None = None,
+) -> Any:
+    """A photograph of any size with the expression of a face in it changed; the same kind and size as came in (PIL for
+    a path).
 
-    aus, emotion, intensity: as in `ExpressionEditor.edit`. face: 0 for the largest, its number in `find_faces`, or "all". box: left, top, width, height
-    of a face that the finder does not see, brows to chin. Pixels away from the edit, and all of them in a zero edit, stay as they were, to the bit.
-    ValueError, saying what to do, where there is no face or no picture; ImportError where scikit-image is missing and no box is given."""
+    aus, emotion, intensity: as in `ExpressionEditor.edit`. face: 0 for the largest, its number in `find_faces`, or
+    "all". box: left, top, width, height of a face that the finder does not see, brows to chin. Pixels away from the
+    edit, and all of them in a zero edit, stay as they were, to the bit. ValueError, saying what to do, where there is
+    no face or no picture; ImportError where scikit-image is missing and no box is given."""
     picture = open_image(image)
-    edit = edit_faces_of(editor, picture.rgb, chosen(picture, face, box, parser or editor.parser), aus, emotion, intensity, parser)
+    edit = edit_faces_of(
+        editor, picture.rgb, chosen(picture, face, box, parser or editor.parser), aus, emotion, intensity, parser
+    )
     return restored(image, picture, edit.rgb)

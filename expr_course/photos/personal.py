@@ -36,10 +36,14 @@ from ..data.shards import complete_manifest, read_shard
 from ..networks.unet import apply_parts
 
 # %% ../../nbs/8-photos/18d_own_model.ipynb #cbedd87a
-def film(folder: str | Path, count: int = 240, size: int = 128, seed: int = 0, who: int = 0, noise: float = 0.03) -> Path:
-    """A film of a drawn person, folder/me.mp4 (25 frames a second, at least 64 pixels a side), and folder/me.csv as OpenFace would write it.
+def film(
+    folder: str | Path, count: int = 240, size: int = 128, seed: int = 0, who: int = 0, noise: float = 0.03
+) -> Path:
+    """A film of a drawn person, folder/me.mp4 (25 frames a second, at least 64 pixels a side), and folder/me.csv as
+    OpenFace would write it.
 
-    AUs go smoothly from one plausible expression to the next; the head turns slowly. noise: standard deviation of the measured AUs. Needs PyAV."""
+    AUs go smoothly from one plausible expression to the next; the head turns slowly. noise: standard deviation of the
+    measured AUs. Needs PyAV."""
     import av
     folder, draw = Path(folder), torch.Generator().manual_seed(seed)
     aus, pose = performance(count, draw)
@@ -47,39 +51,58 @@ def film(folder: str | Path, count: int = 240, size: int = 128, seed: int = 0, w
     faces = render(replace(person, **pose), aus, size)
     measured = (merge_sides(aus) + noise * torch.randn(count, len(AUS), generator=draw)).clamp(0, 1)
     points = faces.landmarks + 0.0015 * size * torch.randn(faces.landmarks.shape, generator=draw)
-    names = ["frame", " face_id", " timestamp", " confidence", " success"] + [f" {axis}_{k}" for axis in "xy" for k in range(68)] + [f" {au}_r" for au in AUS]
-    lines = [[k + 1, 0, k / 25, 0.98, 1, *points[k].T.flatten().tolist(), *(5 * measured[k]).tolist()] for k in range(count)]
+    names = (
+        ["frame", " face_id", " timestamp", " confidence", " success"]
+        + [f" {axis}_{k}" for axis in "xy" for k in range(68)]
+        + [f" {au}_r" for au in AUS]
+    )
+    lines = [
+        [k + 1, 0, k / 25, 0.98, 1, *points[k].T.flatten().tolist(), *(5 * measured[k]).tolist()] for k in range(count)
+    ]
     folder.mkdir(parents=True, exist_ok=True)
-    (folder / "me.csv").write_text("\n".join([",".join(names)] + [", ".join(f"{v:g}" for v in line) for line in lines]) + "\n", encoding="utf-8")
+    (folder / "me.csv").write_text(
+        "\n".join([",".join(names)] + [", ".join(f"{v:g}" for v in line) for line in lines]) + "\n", encoding="utf-8"
+    )
     with av.open(str(folder / "me.mp4"), "w") as file:
         stream = file.add_stream("mpeg4", rate=25)
         stream.width, stream.height, stream.pix_fmt, stream.bit_rate = size, size, "yuv420p", 4_000_000
-        for picture in to_uint8(faces.image): file.mux(stream.encode(av.VideoFrame.from_ndarray(picture, format="rgb24")))
+        for picture in to_uint8(faces.image):
+            file.mux(stream.encode(av.VideoFrame.from_ndarray(picture, format="rgb24")))
         file.mux(stream.encode())
     return folder
 
 def performance(count: int, draw: torch.Generator) -> tuple[Tensor, dict[str, Tensor]]:
-    "What the drawn person does: AUs count×17×2, both sides alike, a new expression every ten frames; and the pose of the head, one value a frame"
+    """What the drawn person does: AUs count×17×2, both sides alike, a new expression every ten frames; and the pose of
+    the head, one value a frame"""
     keys = merge_sides(sample_aus(count // 10 + 2, seed=int(torch.randint(2**30, (1,), generator=draw))))
     keys[::3] *= 0.2                                   # now and then nearly at rest
     at = torch.arange(count) / 10
     low, share = at.long(), (1 - torch.cos(torch.pi * at.frac())) / 2
-    turn = lambda size, period: size * torch.sin(2 * torch.pi * (torch.arange(count) / period + torch.rand(1, generator=draw)))
-    return as_sides(torch.lerp(keys[low], keys[low + 1], share[:, None])), {"yaw": turn(0.7, 110), "pitch": turn(0.5, 70), "roll": turn(0.3, 90)}
+    def turn(size, period):
+        return (
+            size * torch.sin(2 * torch.pi * (torch.arange(count) / period + torch.rand(1, generator=draw)))
+        )
+    return as_sides(torch.lerp(keys[low], keys[low + 1], share[:, None])), {
+        "yaw": turn(0.7, 110),
+        "pitch": turn(0.5, 70),
+        "roll": turn(0.3, 90),
+    }
 
 # %% ../../nbs/8-photos/18d_own_model.ipynb #2975905b
 @dataclass
 class Frames:
-    """Frames of one person's videos, in their order. image: uint8 N×3×S×S in the canonical frame; aus: N×17×2 in [0, 1]; landmarks: N×68×2 pixels;
-    video, number: long N, which video, and which frame of it (from 1)."""
+    """Frames of one person's videos, in their order. image: uint8 N×3×S×S in the canonical frame; aus: N×17×2 in [0,
+    1]; landmarks: N×68×2 pixels; video, number: long N, which video, and which frame of it (from 1)."""
     image: Tensor
     aus: Tensor
     landmarks: Tensor
     video: Tensor
     number: Tensor
 
-    def __len__(self) -> int: return len(self.image)
-    def __getitem__(self, which: Tensor) -> "Frames": return Frames(*(getattr(self, k)[which] for k in ("image", "aus", "landmarks", "video", "number")))
+    def __len__(self) -> int:
+        return len(self.image)
+    def __getitem__(self, which: Tensor) -> "Frames":
+        return Frames(*(getattr(self, k)[which] for k in ("image", "aus", "landmarks", "video", "number")))
 
 # %% ../../nbs/8-photos/18d_own_model.ipynb #84d09172
 PREPARE = "Prepare the videos first: python data_scripts/prepare_openface.py VIDEOS FOLDER, and name FOLDER"
@@ -88,59 +111,94 @@ MISFITS = ("rows of frames that the video does not have", "frames of videos with
 def check_lengths(folder: Path) -> None:
     "Raise `ValueError` if the summary of a prepared folder says that a video and its table differ in length."
     path = folder / "summary.json"
-    try: left_out = json.loads(path.read_text(encoding="utf-8"))["left out"]
-    except (OSError, ValueError, KeyError, TypeError) as error: raise ValueError(f"{path} cannot be read ({error!r}). {PREPARE}") from None
+    try:
+        left_out = json.loads(path.read_text(encoding="utf-8"))["left out"]
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise ValueError(f"{path} cannot be read ({error!r}). {PREPARE}") from None
     for field in MISFITS:
-        if left_out.get(field): raise ValueError(f"{path}, {field!r}: {left_out[field]:,}. A video and its table differ in length, so row k may not be frame k. "
-                                                 "Run OpenFace again on exactly this video file (not on a cut or re-encoded copy), then prepare into a new folder")
+        if left_out.get(field):
+            raise ValueError(
+                f"{path}, {field!r}: {left_out[field]:,}. A video and its table differ in length, so row k may not be frame k. "
+                "Run OpenFace again on exactly this video file (not on a cut or re-encoded copy), then prepare into a new folder"
+            )
 
 # %% ../../nbs/8-photos/18d_own_model.ipynb #0349f5c2
 def read_frames(folder: str | Path) -> Frames:
     """All frames of a folder that data_scripts/prepare_openface.py made, of every split there: one person is assumed.
 
-    FileNotFoundError or ValueError names file, field and remedy: nothing prepared, lengths that differ, frames without AUs or landmarks, pictures instead of videos."""
+    FileNotFoundError or ValueError names file, field and remedy: nothing prepared, lengths that differ, frames without
+    AUs or landmarks, pictures instead of videos."""
     folder = Path(folder)
     splits = [folder / name for name in ("train", "val", "test") if (folder / name / "manifest.json").is_file()]
     if not splits: raise FileNotFoundError(f"{folder} holds no prepared frames (train/manifest.json). {PREPARE}")
     check_lengths(folder)
-    rows = [row for split in splits for name in complete_manifest(split)["shards"] for row in read_shard(split / name).to_pylist()]
+    rows = [
+        row
+        for split in splits
+        for name in complete_manifest(split)["shards"]
+        for row in read_shard(split / name).to_pylist()
+    ]
     for field in ("aus", "landmarks"):
         bad = [row["source"] for row in rows if not row[f"{field}_valid"]]
-        if bad: raise ValueError(f"{folder}: {len(bad):,} of {len(rows):,} frames have no {field} (the first is {bad[0]}): run OpenFace with -2Dfp -aus, and prepare again")
+        if bad:
+            raise ValueError(
+                f"{folder}: {len(bad):,} of {len(rows):,} frames have no {field} (the first is {bad[0]}): run OpenFace with -2Dfp -aus, and prepare again"
+            )
     bad = [row["source"] for row in rows if "#" not in row["source"]]
-    if bad: raise ValueError(f"{folder}: {bad[0]} is a picture and no frame of a video: pairs are found in videos. {PREPARE}")
+    if bad:
+        raise ValueError(
+            f"{folder}: {bad[0]} is a picture and no frame of a video: pairs are found in videos. {PREPARE}"
+        )
     keys = [(name, int(number.split("/")[0])) for name, _, number in (row["source"].rpartition("#") for row in rows)]
     order, videos = sorted(range(len(rows)), key=keys.__getitem__), sorted({name for name, _ in keys})
-    numbers = lambda field: torch.from_numpy(np.array([rows[i][field] for i in order], np.float32))
+    def numbers(field):
+        return torch.from_numpy(np.array([rows[i][field] for i in order], np.float32))
     image = torch.from_numpy(np.stack([from_png(rows[i]["image"]) for i in order])).permute(0, 3, 1, 2).contiguous()
-    return Frames(image, numbers("aus"), numbers("landmarks"), torch.tensor([videos.index(keys[i][0]) for i in order]), torch.tensor([keys[i][1] for i in order]))
+    return Frames(
+        image,
+        numbers("aus"),
+        numbers("landmarks"),
+        torch.tensor([videos.index(keys[i][0]) for i in order]),
+        torch.tensor([keys[i][1] for i in order]),
+    )
 
 # %% ../../nbs/8-photos/18d_own_model.ipynb #e01cbb9b
 def time_blocks(frames: Frames, blocks: int = 8, held: int = 1, gap: int = 10) -> tuple[Tensor, Tensor]:
-    """(learn, test): indices of frames. Each video's time is cut into `blocks`; of every four, number `held` (0 to 3) is for the test.
+    """(learn, test): indices of frames. Each video's time is cut into `blocks`; of every four, number `held` (0 to 3)
+    is for the test.
 
-    Frames within `gap` of a test frame are in neither. ValueError if fewer than 30 are left to learn from, or 10 for the test."""
-    if not 0 <= held < min(4, blocks): raise ValueError(f"held = {held}: it names one of every four blocks, 0 to 3, and there are {blocks} blocks")
+    Frames within `gap` of a test frame are in neither. ValueError if fewer than 30 are left to learn from, or 10 for
+    the test."""
+    if not 0 <= held < min(4, blocks):
+        raise ValueError(f"held = {held}: it names one of every four blocks, 0 to 3, and there are {blocks} blocks")
     learn = test = torch.zeros(len(frames), dtype=torch.bool)
     for video in frames.video.unique():
         mine = frames.video == video
         first, last = frames.number[mine].aminmax()
         block = (frames.number - first) * blocks // (last - first + 1)
         out = mine & (block % 4 == held)
-        near = torch.cdist(frames.number[:, None].float(), frames.number[out][:, None].float(), p=1).amin(1) <= gap if out.any() else out
+        near = (
+            torch.cdist(frames.number[:, None].float(), frames.number[out][:, None].float(), p=1).amin(1) <= gap
+            if out.any()
+            else out
+        )
         learn, test = learn | mine & ~near, test | out
     if learn.sum() < 30 or test.sum() < 10:
-        raise ValueError(f"{len(frames)} frames leave {int(learn.sum())} to learn from and {int(test.sum())} for the test (blocks = {blocks}, gap = {gap}); "
-                         "at least 30 and 10 are needed: film longer (three minutes are good), or lower `gap`")
+        raise ValueError(
+            f"{len(frames)} frames leave {int(learn.sum())} to learn from and {int(test.sum())} for the test (blocks = {blocks}, gap = {gap}); "
+            "at least 30 and 10 are needed: film longer (three minutes are good), or lower `gap`"
+        )
     return learn.nonzero().flatten(), test.nonzero().flatten()
 
 # %% ../../nbs/8-photos/18d_own_model.ipynb #51d85a50
 STABLE = [*range(27, 36), 36, 39, 42, 45]     # of 68 landmarks: bridge and base of the nose, corners of the eyes
 
-def _complex(points: Tensor) -> Tensor: return torch.complex(*points[:, STABLE].double().unbind(-1))
+def _complex(points: Tensor) -> Tensor:
+    return torch.complex(*points[:, STABLE].double().unbind(-1))
 
 def pose_distance(a: Tensor, b: Tensor) -> Tensor:
-    "How differently two heads are turned, whatever their place, size and roll (Eq. C30): landmarks N×68×2 and M×68×2 -> N×M in [0, 1]; 0.03 is about two degrees."
+    """How differently two heads are turned, whatever their place, size and roll (Eq. C30): landmarks N×68×2 and M×68×2
+    -> N×M in [0, 1]; 0.03 is about two degrees."""
     shapes = []
     for points in (a, b):
         z = _complex(points)
@@ -153,31 +211,55 @@ def au_distance(a: Tensor, b: Tensor) -> Tensor:
     return torch.cdist(merge_sides(a), merge_sides(b), p=1)
 
 # %% ../../nbs/8-photos/18d_own_model.ipynb #94165947
-def find_pairs(frames: Frames, which: Tensor, pose: float = 0.03, change: float = 0.5, most: int = 4000, seed: int = 0, name: str = "frames") -> Tensor:
-    """Pairs P×2 (from, to; indices into `frames`) among the frames `which`: of one video, pose distance at most `pose` (Eq. C30), AU distance at least `change`.
+def find_pairs(
+    frames: Frames,
+    which: Tensor,
+    pose: float = 0.03,
+    change: float = 0.5,
+    most: int = 4000,
+    seed: int = 0,
+    name: str = "frames",
+) -> Tensor:
+    """Pairs P×2 (from, to; indices into `frames`) among the frames `which`: of one video, pose distance at most `pose`
+    (Eq. C30), AU distance at least `change`.
 
-    Of more than 2,000 frames each n-th is asked; of more than `most` pairs a choice that depends on `seed`. ValueError for fewer than 8: too little was filmed."""
+    Of more than 2,000 frames each n-th is asked; of more than `most` pairs a choice that depends on `seed`. ValueError
+    for fewer than 8: too little was filmed."""
     which = which[::-(-len(which) // 2000)]
     few = frames[which]
-    good = (pose_distance(few.landmarks, few.landmarks) <= pose) & (au_distance(few.aus, few.aus) >= change) & (few.video[:, None] == few.video[None])
+    good = (
+        (pose_distance(few.landmarks, few.landmarks) <= pose)
+        & (au_distance(few.aus, few.aus) >= change)
+        & (few.video[:, None] == few.video[None])
+    )
     pairs = which[good.nonzero()]
     if len(pairs) < 8:
-        raise ValueError(f"only {len(pairs)} pairs among {len(which)} {name} have nearly one pose (pose = {pose:g}) and different AUs (change = {change:g}): "
-                         "film longer, with a stiller head and a livelier face, or raise `pose`, or lower `change`")
+        raise ValueError(
+            f"only {len(pairs)} pairs among {len(which)} {name} have nearly one pose (pose = {pose:g}) and different AUs (change = {change:g}): "
+            "film longer, with a stiller head and a livelier face, or raise `pose`, or lower `change`"
+        )
     chosen = torch.randperm(len(pairs), generator=torch.Generator().manual_seed(seed))[:most]
     return pairs[chosen.sort().values]
 
 # %% ../../nbs/8-photos/18d_own_model.ipynb #219f4870
 def lay_over(images: Tensor, points: Tensor, onto: Tensor) -> tuple[Tensor, Tensor]:
-    "Move, turn and scale pictures N×3×S×S so that their stable landmarks (of `points`, N×68×2 pixels) come to lie on those of `onto`: the pictures, and the points, moved along."
+    """Move, turn and scale pictures N×3×S×S so that their stable landmarks (of `points`, N×68×2 pixels) come to lie on
+    those of `onto`: the pictures, and the points, moved along."""
     a, b, size = _complex(onto), _complex(points), images.shape[-1]
     middle_a, middle_b = a.mean(1, keepdim=True), b.mean(1, keepdim=True)
-    turn = ((b - middle_b) * (a - middle_a).conj()).sum(1, keepdim=True) / (a - middle_a).abs().square().sum(1, keepdim=True)
+    turn = ((b - middle_b) * (a - middle_a).conj()).sum(1, keepdim=True) / (a - middle_a).abs().square().sum(
+        1, keepdim=True
+    )
     x = torch.arange(size, dtype=torch.float64)
-    there = turn[..., None] * (torch.complex(x.expand(size, size), x[:, None].expand(size, size)) - middle_a[..., None]) + middle_b[..., None]
+    there = (
+        turn[..., None] * (torch.complex(x.expand(size, size), x[:, None].expand(size, size)) - middle_a[..., None])
+        + middle_b[..., None]
+    )
     grid = torch.view_as_real(there).float() * (2 / size) + (1 / size - 1)
     moved = (torch.complex(*points.double().unbind(-1)) - middle_b) / turn + middle_a
-    return F.grid_sample(images, grid, mode="bicubic", padding_mode="reflection", align_corners=False).clamp(-1, 1), torch.view_as_real(moved).float()
+    return F.grid_sample(images, grid, mode="bicubic", padding_mode="reflection", align_corners=False).clamp(
+        -1, 1
+    ), torch.view_as_real(moved).float()
 
 # %% ../../nbs/8-photos/18d_own_model.ipynb #14eeb7ce
 def face_ellipse(points: Tensor, size: int) -> Tensor:
@@ -188,17 +270,25 @@ def face_ellipse(points: Tensor, size: int) -> Tensor:
     return (((place - middle) / radius).square().sum(1, keepdim=True) <= 1).float()
 
 def counterfactuals(frames: Frames, pairs: Tensor, size: int) -> dict[str, Tensor]:
-    """Questions with their answers, from pairs P×2: image P×3×size×size, asked (relative AUs P×17×2, Eq. L1), partner (the answer, Eq. C31), mask P×1×size×size, aus, partner_aus."""
+    """Questions with their answers, from pairs P×2: image P×3×size×size, asked (relative AUs P×17×2, Eq. L1), partner
+    (the answer, Eq. C31), mask P×1×size×size, aus, partner_aus."""
     i, j = pairs.T
     x, points = from_bytes(frames.image[i]), frames.landmarks[i]
     over, moved = lay_over(from_bytes(frames.image[j]), frames.landmarks[j], points)
     mask = face_ellipse(torch.cat([points, moved], 1), x.shape[-1])
-    return {"image": shrink(x, size), "partner": shrink(x + mask * (over - x), size), "mask": F.interpolate(mask, (size, size), mode="area"),
-            "aus": frames.aus[i], "partner_aus": frames.aus[j], "asked": relative(frames.aus[i], frames.aus[j])}
+    return {
+        "image": shrink(x, size),
+        "partner": shrink(x + mask * (over - x), size),
+        "mask": F.interpolate(mask, (size, size), mode="area"),
+        "aus": frames.aus[i],
+        "partner_aus": frames.aus[j],
+        "asked": relative(frames.aus[i], frames.aus[j]),
+    }
 
 # %% ../../nbs/8-photos/18d_own_model.ipynb #85e0fbf5
 def nearest_frames(frames: Frames, learn: Tensor, target: Tensor, size: int) -> Tensor:
-    "The opponent without a network: for AUs P×17×2 the learnt frames whose AUs are nearest, as they are: P×3×size×size."
+    """The opponent without a network: for AUs P×17×2 the learnt frames whose AUs are nearest, as they are:
+    P×3×size×size."""
     return shrink(from_bytes(frames.image[learn[au_distance(target, frames.aus[learn]).argmin(1)]]), size)
 
 @torch.no_grad()
@@ -209,31 +299,45 @@ def edit_cases(generator: torch.nn.Module, cases: dict[str, Tensor], batch: int 
     return torch.cat([edit_faces(generator, x.to(device), v.to(device), size).float().cpu() for x, v in parts])
 
 def judge_edits(cases: dict[str, Tensor], y: Tensor) -> dict[str, dict[str, Any]]:
-    "Alignment and edit error of answers y over the face (outside of it y counts as the question), and the leak over the picture: each summarised over the pairs."
+    """Alignment and edit error of answers y over the face (outside of it y counts as the question), and the leak over
+    the picture: each summarised over the pairs."""
     x, answer = cases["image"], cases["partner"]
     face = torch.where(cases["mask"] > 0, y, x)
-    return {"alignment": summarize(edit_alignment(x, face, answer)), "error": summarize(edit_error(x, face, answer)), "leak": summarize(leak(x, y, answer))}
+    return {
+        "alignment": summarize(edit_alignment(x, face, answer)),
+        "error": summarize(edit_error(x, face, answer)),
+        "leak": summarize(leak(x, y, answer)),
+    }
 
 def score_table(rows: dict[str, dict[str, dict[str, Any]]]) -> str:
     "Rows of `judge_edits` by name, as a small text table of means."
-    cell = lambda s: "-" if s["mean"] is None else f"{s['mean']:.3f}"
-    return "\n".join([f"{'':24}alignment  edit error   leak"] + [f"{name:24}{cell(s['alignment']):>9}{cell(s['error']):>12}{cell(s['leak']):>7}" for name, s in rows.items()])
+    def cell(s):
+        return "-" if s["mean"] is None else f"{s['mean']:.3f}"
+    return "\n".join(
+        [f"{'':24}alignment  edit error   leak"]
+        + [f"{name:24}{cell(s['alignment']):>9}{cell(s['error']):>12}{cell(s['leak']):>7}" for name, s in rows.items()]
+    )
 
 # %% ../../nbs/8-photos/18d_own_model.ipynb #a0c1fc14
 class PersonalEditing(RelativeEditing):
-    """Fine-tuning on one person. Without pairs if `adversarial` or `au` is above 0 (see `RelativeEditing`); on real counterfactual pairs (Eq. C31) if `pair` is.
+    """Fine-tuning on one person. Without pairs if `adversarial` or `au` is above 0 (see `RelativeEditing`); on real
+    counterfactual pairs (Eq. C31) if `pair` is.
 
     Batches need image and aus, and for pairs partner and asked as well."""
     def phases(self, batch: dict[str, Any], step: int) -> Iterator[tuple[str, dict[str, Tensor]]]:
-        if self.s["adversarial"] or self.s["au"]: yield from super().phases(batch, step)
-        if self.s["pair"] and step >= self.s["warm"]: yield "generator", self.pair_terms(batch)
+        if self.s["adversarial"] or self.s["au"]:
+            yield from super().phases(batch, step)
+        if self.s["pair"] and step >= self.s["warm"]:
+            yield "generator", self.pair_terms(batch)
 
     def pair_terms(self, batch: dict[str, Any]) -> dict[str, Tensor]:
         "L1 to the answer; a smooth flow and little paint, so that the trembling of landmarks is not learnt by heart."
         parts = self.generator.parts(batch["image"], batch["asked"])
         terms = {"pair": self.s["pair"] * F.l1_loss(apply_parts(batch["image"], parts), batch["partner"])}
-        if parts.flow is not None: terms["smooth"] = self.s["smooth"] * total_variation(parts.flow)
-        if parts.paint is not None: terms["paint"] = self.s["paint"] * parts.paint.abs().mean()
+        if parts.flow is not None:
+            terms["smooth"] = self.s["smooth"] * total_variation(parts.flow)
+        if parts.paint is not None:
+            terms["paint"] = self.s["paint"] * parts.paint.abs().mean()
         return terms
 
 # %% ../../nbs/8-photos/18d_own_model.ipynb #f0ffb199
@@ -241,7 +345,9 @@ class PairSource(Source):
     """Batches of `counterfactuals` from pairs P×2, every second one mirrored; batch k depends on k and the seed alone.
 
     drawn: a source of drawn pairs, or None; its batches are appended."""
-    def __init__(self, frames: Frames, pairs: Tensor, size: int, batch_size: int, seed: int = 0, drawn: Source | None = None) -> None:
+    def __init__(
+        self, frames: Frames, pairs: Tensor, size: int, batch_size: int, seed: int = 0, drawn: Source | None = None
+    ) -> None:
         super().__init__(batch_size)
         self.frames, self.pairs, self.size, self.seed, self.drawn = frames, pairs, size, seed, drawn
 
@@ -249,28 +355,52 @@ class PairSource(Source):
         chosen = deal(self.seed, len(self.pairs), k * self.batch_size, self.batch_size)
         made = counterfactuals(self.frames, self.pairs[chosen], self.size)
         batch = {name: made[name] for name in ("image", "partner", "aus", "asked")}
-        for value in batch.values(): value[::2] = value[::2].flip(-1)      # pictures by columns, AUs by sides
+        for value in batch.values():
+            value[::2] = value[::2].flip(-1)      # pictures by columns, AUs by sides
         if self.drawn is None: return batch
         old = self.drawn.batch(k)
         return {name: torch.cat([batch[name], old[name]]) for name in batch}
 
     def settings(self) -> dict[str, Any]:
         old = None if self.drawn is None else self.drawn.settings()
-        return super().settings() | {"pairs": len(self.pairs), "frames": len(self.frames), "size": self.size, "seed": self.seed, "drawn": old}
+        return super().settings() | {
+            "pairs": len(self.pairs),
+            "frames": len(self.frames),
+            "size": self.size,
+            "seed": self.seed,
+            "drawn": old,
+        }
 
 # %% ../../nbs/8-photos/18d_own_model.ipynb #30fbf30e
-PERSON = dict(data="", start="relative-64", blocks=8, held=1, gap=10, pose=0.03, change=0.5, pairs=4000, pair=10.0, rehearse=0.25)
-PRIVATE = ("Trained on video frames of one person: these weights, and every picture beside them, are that person's. They stay in this folder. "
-           "Do not pass them on, publish them or use them on anybody else without that person's consent, and delete them when it ends.")
+PERSON = dict(
+    data="", start="relative-64", blocks=8, held=1, gap=10, pose=0.03, change=0.5, pairs=4000, pair=10.0, rehearse=0.25
+)
+PRIVATE = (
+    "Trained on video frames of one person: these weights, and every picture beside them, are that person's. They stay in this folder. "
+    "Do not pass them on, publish them or use them on anybody else without that person's consent, and delete them when it ends."
+)
 
 def load_person(s: dict[str, Any]) -> tuple[Frames, Tensor, Tensor, dict[str, Tensor]]:
-    "What the settings name: frames, indices to learn from, pairs to learn from, and the questions of the held-out blocks. ValueError or FileNotFoundError as in `read_frames`, `time_blocks`, `find_pairs`."
-    if not s["data"]: raise ValueError("data is empty: name the folder of your prepared frames, --data FOLDER. " + PREPARE)
+    """What the settings name: frames, indices to learn from, pairs to learn from, and the questions of the held-out
+    blocks. ValueError or FileNotFoundError as in `read_frames`, `time_blocks`, `find_pairs`."""
+    if not s["data"]:
+        raise ValueError("data is empty: name the folder of your prepared frames, --data FOLDER. " + PREPARE)
     frames = read_frames(s["data"])
-    if frames.image.shape[-1] < s["size"]: raise ValueError(f"{s['data']}: the frames have {frames.image.shape[-1]} pixels and the training {s['size']}: prepare again with --size {2 * s['size']}")
+    if frames.image.shape[-1] < s["size"]:
+        raise ValueError(
+            f"{s['data']}: the frames have {frames.image.shape[-1]} pixels and the training {s['size']}: prepare again with --size {2 * s['size']}"
+        )
     learn, test = time_blocks(frames, s["blocks"], s["held"], s["gap"])
-    choose = lambda which, most, name: find_pairs(frames, which, s["pose"], s["change"], most, s["seed"], f"{name} of {s['data']}")
-    return frames, learn, choose(learn, s["pairs"], "learnt frames"), counterfactuals(frames, choose(test, s["cases"], "test frames"), s["size"])
+    def choose(which, most, name):
+        return find_pairs(
+            frames, which, s["pose"], s["change"], most, s["seed"], f"{name} of {s['data']}"
+        )
+    return (
+        frames,
+        learn,
+        choose(learn, s["pairs"], "learnt frames"),
+        counterfactuals(frames, choose(test, s["cases"], "test frames"), s["size"]),
+    )
 
 def start_weights(name: str) -> Path:
     "generator.safetensors of a run's folder, or of bundled weights by name."
@@ -278,18 +408,36 @@ def start_weights(name: str) -> Path:
 
 # %% ../../nbs/8-photos/18d_own_model.ipynb #1af87b0f
 def train(settings: dict[str, Any], out: Path, resume: bool) -> dict[str, Any]:
-    "The task of the recipe `personal`: fine-tune the weights `start` on the prepared video frames in the folder `data` (see `PersonalEditing`)."
+    """The task of the recipe `personal`: fine-tune the weights `start` on the prepared video frames in the folder
+    `data` (see `PersonalEditing`)."""
     s = complete(settings, MODEL | JUDGE | TERMS | RATES | RUN | PERSON, "personal")
     frames, learn, pairs, cases = load_person(s)
     system = PersonalEditing(s, s["size"], cases)
     system.generator.load_state_dict(load_network(start_weights(s["start"]))[0].state_dict())
-    rows = {"copy": cases["image"], "nearest frame": nearest_frames(frames, learn, cases["partner_aus"], s["size"]), "before": edit_cases(system.generator.eval(), cases)}
+    rows = {
+        "copy": cases["image"],
+        "nearest frame": nearest_frames(frames, learn, cases["partner_aus"], s["size"]),
+        "before": edit_cases(system.generator.eval(), cases),
+    }
     old = round(s["rehearse"] * s["batch_size"])
     drawn = CachedFaces(PairedFaces(s["size"], s["seed"]), s["faces"], old, s["seed"]) if old else None
     source = PairSource(frames, pairs, s["size"], s["batch_size"] - old, s["seed"], drawn)
-    made = fit(system, source, s, [Measure(cases, s["measure_every"]), *standard_callbacks(s["log_every"], s["save_every"], s["sample_every"])], out, resume)
+    made = fit(
+        system,
+        source,
+        s,
+        [Measure(cases, s["measure_every"]), *standard_callbacks(s["log_every"], s["save_every"], s["sample_every"])],
+        out,
+        resume,
+    )
     tuned, about = load_network(out / "generator.safetensors")
     save_network(out / "generator.safetensors", tuned, size=s["size"], private=PRIVATE)
     rows["after"] = edit_cases(tuned, cases)
-    return made | {"recipe": settings | {"data": Path(s["data"]).name}, "private": PRIVATE, "data": f"{len(learn)} video frames of one person, {len(pairs)} pairs; private",
-                   "frames": len(frames), "pairs": {"learn": len(pairs), "test": len(cases["image"])}, "scores": {name: judge_edits(cases, y) for name, y in rows.items()}}
+    return made | {
+        "recipe": settings | {"data": Path(s["data"]).name},
+        "private": PRIVATE,
+        "data": f"{len(learn)} video frames of one person, {len(pairs)} pairs; private",
+        "frames": len(frames),
+        "pairs": {"learn": len(pairs), "test": len(cases["image"])},
+        "scores": {name: judge_edits(cases, y) for name, y in rows.items()},
+    }

@@ -6,7 +6,10 @@
 __all__ = ['Callback', 'Progress', 'read_metrics', 'write_text', 'MetricsLog', 'look', 'SampleGrid']
 
 # %% ../../nbs/3-training/05c_callbacks.ipynb #323df736
-import contextlib, json, os, sys
+import contextlib
+import json
+import os
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -23,18 +26,25 @@ from .learner import Learner, System
 class Callback:
     """What may happen round the training loop. Override what is needed; every hook receives the learner.
 
-    A callback whose work spans steps also has `state_dict()` and `load_state_dict(state)` (JSON values), saved with each checkpoint."""
-    def before_fit(self, learner: Learner) -> None: "Before the first step of this fit; after a checkpoint was loaded."
-    def after_step(self, learner: Learner) -> None: "After every step: `learner.step` steps are done, `learner.record` tells of the last."
-    def after_fit(self, learner: Learner) -> None: "Once, when all steps are done."
-    def end_fit(self, learner: Learner) -> None: "Always, at the very end, after an error too."
+    A callback whose work spans steps also has `state_dict()` and `load_state_dict(state)` (JSON values), saved with
+    each checkpoint."""
+    def before_fit(self, learner: Learner) -> None:
+        "Before the first step of this fit; after a checkpoint was loaded."
+    def after_step(self, learner: Learner) -> None:
+        "After every step: `learner.step` steps are done, `learner.record` tells of the last."
+    def after_fit(self, learner: Learner) -> None:
+        "Once, when all steps are done."
+    def end_fit(self, learner: Learner) -> None:
+        "Always, at the very end, after an error too."
 
 # %% ../../nbs/3-training/05c_callbacks.ipynb #f959ebb5
 class Progress(Callback):
     "A tqdm bar with the loss terms of the last step; at most one line every ten seconds where the output is a file."
     def before_fit(self, learner: Learner) -> None:
         quiet, calm = not learner.accelerator.is_main_process, 0.2 if sys.stderr.isatty() else 10
-        self.bar = tqdm(total=learner.steps, initial=learner.step, disable=quiet, mininterval=calm, unit="step", dynamic_ncols=True)
+        self.bar = tqdm(
+            total=learner.steps, initial=learner.step, disable=quiet, mininterval=calm, unit="step", dynamic_ncols=True
+        )
 
     def after_step(self, learner: Learner) -> None:
         shown = {k: f"{v:.3g}" for k, v in learner.record.items() if k != "rate" and not k.endswith("/norm")}
@@ -42,13 +52,15 @@ class Progress(Callback):
         self.bar.update()
 
     def end_fit(self, learner: Learner) -> None:
-        if hasattr(self, "bar"): self.bar.close()
+        if hasattr(self, "bar"):
+            self.bar.close()
 
 # %% ../../nbs/3-training/05c_callbacks.ipynb #fd660fcd
 def read_metrics(path: str | Path) -> list[dict[str, Any]]:
     "The lines of a metrics.jsonl, oldest first; a last line that was cut off in mid-write is left out."
     lines = Path(path).read_text(encoding="utf-8").splitlines(keepends=True)
-    if lines and not lines[-1].endswith("\n"): lines.pop()
+    if lines and not lines[-1].endswith("\n"):
+        lines.pop()
     return [json.loads(line) for line in lines]
 
 def write_text(path: Path, text: str) -> None:
@@ -63,7 +75,8 @@ class MetricsLog(Callback):
     """The record, averaged over `every` steps, one JSON line each, in `history` and in the run's metrics.jsonl.
 
     On resuming, lines later than the checkpoint are dropped, so no step stands twice."""
-    def __init__(self, every: int = 10) -> None: self.every, self.history, self.sums, self.counts = every, [], {}, {}
+    def __init__(self, every: int = 10) -> None:
+        self.every, self.history, self.sums, self.counts = every, [], {}, {}
 
     def before_fit(self, learner: Learner) -> None:
         self.path = learner.out / "metrics.jsonl" if learner.out and learner.accelerator.is_main_process else None
@@ -73,39 +86,52 @@ class MetricsLog(Callback):
         write_text(self.path, "".join(json.dumps(line) + "\n" for line in self.history))
 
     def after_step(self, learner: Learner) -> None:
-        for k, v in learner.record.items(): self.sums[k], self.counts[k] = self.sums.get(k, 0.0) + v, self.counts.get(k, 0) + 1
+        for k, v in learner.record.items():
+            self.sums[k], self.counts[k] = self.sums.get(k, 0.0) + v, self.counts.get(k, 0) + 1
         if learner.step % self.every and learner.step < learner.steps: return
-        line = {"step": learner.step, "seconds": round(learner.seconds, 3)} | {k: v / self.counts[k] for k, v in self.sums.items()}
+        line = {"step": learner.step, "seconds": round(learner.seconds, 3)} | {
+            k: v / self.counts[k] for k, v in self.sums.items()
+        }
         self.history.append(line)
         self.sums, self.counts = {}, {}
         if self.path:
-            with self.path.open("a", encoding="utf-8") as file: file.write(json.dumps(line) + "\n")
+            with self.path.open("a", encoding="utf-8") as file:
+                file.write(json.dumps(line) + "\n")
 
-    def state_dict(self) -> dict[str, Any]: return {"sums": self.sums, "counts": self.counts}
-    def load_state_dict(self, state: dict[str, Any]) -> None: self.sums, self.counts = dict(state["sums"]), dict(state["counts"])
+    def state_dict(self) -> dict[str, Any]:
+        return {"sums": self.sums, "counts": self.counts}
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        self.sums, self.counts = dict(state["sums"]), dict(state["counts"])
 
 # %% ../../nbs/3-training/05c_callbacks.ipynb #f1fb9fab
 @contextlib.contextmanager
 def look(learner: Learner) -> Iterator[System]:
-    "The system as a spectator wants it: averaged weights, eval mode, no gradients; training goes on afterwards as if nobody had looked."
+    """The system as a spectator wants it: averaged weights, eval mode, no gradients; training goes on afterwards as if
+    nobody had looked."""
     with kept_rng(), torch.no_grad(), learner.ema.swapped() if learner.ema else contextlib.nullcontext():
         learner.system.eval()
-        try: yield learner.system
-        finally: learner.system.train()
+        try:
+            yield learner.system
+        finally:
+            learner.system.train()
 
 # %% ../../nbs/3-training/05c_callbacks.ipynb #9ec33746
 class SampleGrid(Callback):
-    "Every `every` steps and at the end: `system.samples()` (N×3×H×W in [-1, 1]) with the averaged weights, as samples/step-000100.png."
-    def __init__(self, every: int, columns: int = 8) -> None: self.every, self.columns = every, columns
+    """Every `every` steps and at the end: `system.samples()` (N×3×H×W in [-1, 1]) with the averaged weights, as
+    samples/step-000100.png."""
+    def __init__(self, every: int, columns: int = 8) -> None:
+        self.every, self.columns = every, columns
 
     def after_step(self, learner: Learner) -> None:
         due = learner.step % self.every == 0 or learner.step == learner.steps
-        if due and learner.accelerator.is_main_process: self.save(learner, learner.out / "samples" / f"step-{learner.step:06d}.png")
+        if due and learner.accelerator.is_main_process:
+            self.save(learner, learner.out / "samples" / f"step-{learner.step:06d}.png")
 
     def save(self, learner: Learner, path: Path) -> None:
         from torchvision.utils import save_image
         path.parent.mkdir(parents=True, exist_ok=True)
-        with look(learner) as system: pictures = system.samples()
+        with look(learner) as system:
+            pictures = system.samples()
         temporary = path.with_name(path.name + ".tmp")
         save_image((pictures.float().cpu() + 1) / 2, temporary, nrow=self.columns, format="png")
         os.replace(temporary, path)

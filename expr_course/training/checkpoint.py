@@ -8,7 +8,12 @@ __all__ = ['OTHER', 'DAMAGED', 'optimizer_parts', 'restore_optimizer', 'read_jso
            'standard_callbacks']
 
 # %% ../../nbs/3-training/05d_checkpoint.ipynb #fa645529
-import hashlib, json, os, shutil, signal, threading
+import hashlib
+import json
+import os
+import shutil
+import signal
+import threading
 from pathlib import Path
 from typing import Any
 
@@ -35,13 +40,17 @@ def optimizer_parts(optimizer: Optimizer) -> tuple[dict[str, Tensor], dict[str, 
 
 def restore_optimizer(optimizer: Optimizer, tensors: dict[str, Tensor], rest: dict[str, Any], where: str) -> None:
     "Put the two parts back. ValueError, naming `where`, if they were saved from other parameters."
-    own, saved = ([len(g["params"]) for g in groups] for groups in (optimizer.state_dict()["param_groups"], rest["groups"]))
+    own, saved = (
+        [len(g["params"]) for g in groups] for groups in (optimizer.state_dict()["param_groups"], rest["groups"])
+    )
     if own != saved: raise ValueError(f"{where} steers {saved} parameters per group, this one {own}. {OTHER}")
     state: dict[int, dict[str, Any]] = {}
     for name, value in (rest["values"] | tensors).items():
         i, key = name.split(".", 1)
         state.setdefault(int(i), {})[key] = value
-    groups = [{k: tuple(v) if isinstance(v, list) and k != "params" else v for k, v in g.items()} for g in rest["groups"]]
+    groups = [
+        {k: tuple(v) if isinstance(v, list) and k != "params" else v for k, v in g.items()} for g in rest["groups"]
+    ]
     optimizer.load_state_dict({"state": state, "param_groups": groups})
 
 # %% ../../nbs/3-training/05d_checkpoint.ipynb #3005a801
@@ -50,9 +59,12 @@ DAMAGED = "Delete its folder to fall back on the checkpoint before it."
 
 def read_json(path: Path, fields: tuple[str, ...] = ()) -> dict[str, Any]:
     "A JSON object with at least these fields, or an error that names the file and the remedy."
-    try: found = json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError: raise FileNotFoundError(f"{path} is missing. {DAMAGED}") from None
-    except ValueError as error: raise ValueError(f"{path} is damaged ({error}). {DAMAGED}") from None
+    try:
+        found = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise FileNotFoundError(f"{path} is missing. {DAMAGED}") from None
+    except ValueError as error:
+        raise ValueError(f"{path} is damaged ({error}). {DAMAGED}") from None
     missing = [k for k in fields if k not in found]
     if missing: raise ValueError(f"{path} lacks the field {', '.join(map(repr, missing))}. {DAMAGED}")
     return found
@@ -60,20 +72,31 @@ def read_json(path: Path, fields: tuple[str, ...] = ()) -> dict[str, Any]:
 def read_tensors(path: Path, digest: str | None = None) -> dict[str, Tensor]:
     "A safetensors file, checked against its SHA-256 where one is given; errors name the file and the remedy."
     if not path.exists(): raise FileNotFoundError(f"{path} is missing. {DAMAGED}")
-    if digest and digest != file_digest(path): raise ValueError(f"{path} is damaged: its SHA-256 is not the one in state.json. {DAMAGED}")
-    try: return load_file(path)
-    except SafetensorError as error: raise ValueError(f"{path} is damaged ({error}). {DAMAGED}") from None
+    if digest and digest != file_digest(path):
+        raise ValueError(f"{path} is damaged: its SHA-256 is not the one in state.json. {DAMAGED}")
+    try:
+        return load_file(path)
+    except SafetensorError as error:
+        raise ValueError(f"{path} is damaged ({error}). {DAMAGED}") from None
 
 def file_digest(path: Path) -> str:
     "The SHA-256 of a file, in hexadecimal."
-    with open(path, "rb") as file: return hashlib.file_digest(file, "sha256").hexdigest()
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 # %% ../../nbs/3-training/05d_checkpoint.ipynb #895424bc
 def check_fit(own: dict[str, Tensor], saved: dict[str, Tensor], file: Path) -> None:
     "ValueError naming file and fields unless both hold the same names, shapes and types."
-    describe = lambda t: f"{'×'.join(map(str, t.shape)) or 'scalar'} {str(t.dtype).removeprefix('torch.')}"
-    wrong = [f"{k!r} is missing" for k in own.keys() - saved.keys()] + [f"{k!r} is unknown here" for k in saved.keys() - own.keys()]
-    wrong += [f"{k!r} is {describe(saved[k])} there and {describe(own[k])} here" for k in own.keys() & saved.keys() if describe(own[k]) != describe(saved[k])]
+    def describe(t):
+        return f"{'×'.join(map(str, t.shape)) or 'scalar'} {str(t.dtype).removeprefix('torch.')}"
+    wrong = [f"{k!r} is missing" for k in own.keys() - saved.keys()] + [
+        f"{k!r} is unknown here" for k in saved.keys() - own.keys()
+    ]
+    wrong += [
+        f"{k!r} is {describe(saved[k])} there and {describe(own[k])} here"
+        for k in own.keys() & saved.keys()
+        if describe(own[k]) != describe(saved[k])
+    ]
     if wrong:
         more = f" and {len(wrong) - 3} more" if len(wrong) > 3 else ""
         raise ValueError(f"{file} does not fit this system: {'; '.join(sorted(wrong)[:3])}{more}. {OTHER}")
@@ -88,11 +111,21 @@ def tensors_of(learner: Learner) -> dict[str, dict[str, Tensor]]:
 def state_of(learner: Learner) -> dict[str, Any]:
     "The rest: counters, random generators and data positions (one per process), callbacks, optimiser settings."
     if not hasattr(learner.source, "state_dict"):
-        raise ValueError(f"{type(learner.source).__name__} has no state_dict(), so its position cannot be saved. See FunctionSource for what a source needs.")
+        raise ValueError(
+            f"{type(learner.source).__name__} has no state_dict(), so its position cannot be saved. See FunctionSource for what a source needs."
+        )
     named = {type(c).__name__: c.state_dict() for c in learner.callbacks if hasattr(c, "state_dict")}
     own = [{"rng": rng_state(), "source": learner.source.state_dict()}]
-    return dict(step=learner.step, steps=learner.steps, seconds=learner.seconds, device=str(learner.device), torch=torch.__version__,
-                callbacks=named, processes=gather_object(own), optimizers={n: optimizer_parts(o)[1] for n, o in learner.optimizers.items()})
+    return dict(
+        step=learner.step,
+        steps=learner.steps,
+        seconds=learner.seconds,
+        device=str(learner.device),
+        torch=torch.__version__,
+        callbacks=named,
+        processes=gather_object(own),
+        optimizers={n: optimizer_parts(o)[1] for n, o in learner.optimizers.items()},
+    )
 
 # %% ../../nbs/3-training/05d_checkpoint.ipynb #4a3e6af2
 def save_checkpoint(learner: Learner, folder: Path) -> Path:
@@ -102,51 +135,71 @@ def save_checkpoint(learner: Learner, folder: Path) -> Path:
     hidden = folder / f".{final.name}.tmp"
     shutil.rmtree(hidden, ignore_errors=True)
     hidden.mkdir(parents=True)
-    for name, tensors in tensors_of(learner).items(): save_file({k: v.detach().cpu().contiguous().clone() for k, v in tensors.items()}, hidden / name)
+    for name, tensors in tensors_of(learner).items():
+        save_file({k: v.detach().cpu().contiguous().clone() for k, v in tensors.items()}, hidden / name)
     state["files"] = {path.name: file_digest(path) for path in sorted(hidden.iterdir())}
     (hidden / "state.json").write_text(json.dumps(state), encoding="utf-8")
     for path in hidden.iterdir():
-        with open(path, "rb") as file: os.fsync(file.fileno())
+        with open(path, "rb") as file:
+            os.fsync(file.fileno())
     os.replace(hidden, final)
     return final
 
 def checkpoints_in(folder: Path) -> list[Path]:
     "The complete checkpoints of a folder, oldest first."
-    return sorted((p for p in Path(folder).glob("step-*") if p.is_dir()), key=lambda p: int(p.name.removeprefix("step-")))
+    return sorted(
+        (p for p in Path(folder).glob("step-*") if p.is_dir()), key=lambda p: int(p.name.removeprefix("step-"))
+    )
 
 # %% ../../nbs/3-training/05d_checkpoint.ipynb #4077122e
 def load_checkpoint(learner: Learner, path: str | Path) -> None:
     """Put the learner where it was when `path` was written.
 
-    Raises FileNotFoundError or ValueError naming file, field and remedy; nothing is changed before every file was read and checked."""
+    Raises FileNotFoundError or ValueError naming file, field and remedy; nothing is changed before every file was read
+    and checked."""
     path = Path(path)
     state = read_json(path / "state.json", ("step", "seconds", "callbacks", "processes", "optimizers", "files"))
     files = {name: read_tensors(path / name, digest) for name, digest in state["files"].items()}
     own, world = tensors_of(learner), learner.accelerator.num_processes
-    if len(state["processes"]) != world: raise ValueError(f"{path} was written by {len(state['processes'])} processes and this run has {world}: start as many.")
+    if len(state["processes"]) != world:
+        raise ValueError(
+            f"{path} was written by {len(state['processes'])} processes and this run has {world}: start as many."
+        )
     for kind, there, here in (("files", files, own), ("optimisers", state["optimizers"], learner.optimizers)):
-        if there.keys() != here.keys(): raise ValueError(f"{path} holds the {kind} {', '.join(sorted(there))}; this run needs {', '.join(sorted(here))}. {OTHER}")
+        if there.keys() != here.keys():
+            raise ValueError(
+                f"{path} holds the {kind} {', '.join(sorted(there))}; this run needs {', '.join(sorted(here))}. {OTHER}"
+            )
     plain = [(own[name], files[name], path / name) for name in sorted(own.keys() - {"optimizers.safetensors"})]
-    for mine, saved, file in plain: check_fit(mine, saved, file)
+    for mine, saved, file in plain:
+        check_fit(mine, saved, file)
     with torch.no_grad():
         for mine, saved, _ in plain:
-            for k, v in mine.items(): v.copy_(saved[k])
+            for k, v in mine.items():
+                v.copy_(saved[k])
     for name, optimizer in learner.optimizers.items():
-        tensors = {k.removeprefix(f"{name}."): v for k, v in files["optimizers.safetensors"].items() if k.startswith(f"{name}.")}
+        tensors = {
+            k.removeprefix(f"{name}."): v
+            for k, v in files["optimizers.safetensors"].items()
+            if k.startswith(f"{name}.")
+        }
         restore_optimizer(optimizer, tensors, state["optimizers"][name], f"The optimiser {name!r} in {path}")
     learner.step, learner.seconds = state["step"], state["seconds"]
     for callback in learner.callbacks:
-        if type(callback).__name__ in state["callbacks"]: callback.load_state_dict(state["callbacks"][type(callback).__name__])
+        if type(callback).__name__ in state["callbacks"]:
+            callback.load_state_dict(state["callbacks"][type(callback).__name__])
     here = state["processes"][learner.accelerator.process_index]
     learner.source.load_state_dict(here["source"])
     set_rng_state(here["rng"])
 
 # %% ../../nbs/3-training/05d_checkpoint.ipynb #f7ef0608
 class Checkpoints(Callback):
-    """Saves every `every` steps, at the end, and when asked to stop (Ctrl-C, SIGTERM): the step is finished first. Keeps the last `keep`.
+    """Saves every `every` steps, at the end, and when asked to stop (Ctrl-C, SIGTERM): the step is finished first.
+    Keeps the last `keep`.
 
     With `fit(resume=True)` the newest is loaded; a fresh run refuses a folder that already holds some."""
-    def __init__(self, every: int = 500, keep: int = 2) -> None: self.every, self.keep, self.signal, self.handlers = every, keep, None, {}
+    def __init__(self, every: int = 500, keep: int = 2) -> None:
+        self.every, self.keep, self.signal, self.handlers = every, keep, None, {}
 
     def folder(self, learner: Learner) -> Path:
         if learner.out is None: raise ValueError("Checkpoints need a folder: give the learner out=...")
@@ -154,7 +207,8 @@ class Checkpoints(Callback):
 
     def resume(self, learner: Learner) -> None:
         found = checkpoints_in(self.folder(learner))
-        if found: load_checkpoint(learner, found[-1])
+        if found:
+            load_checkpoint(learner, found[-1])
 
     def before_fit(self, learner: Learner) -> None:
         if learner.step == 0 and checkpoints_in(self.folder(learner)):
@@ -162,26 +216,38 @@ class Checkpoints(Callback):
         self.signal = None
         if threading.current_thread() is not threading.main_thread(): return
         def ask_to_stop(number: int, frame: Any) -> None:
-            if self.signal: signal.default_int_handler(number, frame)   # asked twice: at once
+            if self.signal:
+                signal.default_int_handler(number, frame)   # asked twice: at once
             self.signal, learner.stop = number, True
         self.handlers = {s: signal.signal(s, ask_to_stop) for s in (signal.SIGINT, signal.SIGTERM)}
 
     def after_step(self, learner: Learner) -> None:
         if learner.accelerator.num_processes > 1:   # one was asked: all stop, at the same step
-            learner.stop = bool(learner.accelerator.reduce(torch.tensor(float(learner.stop), device=learner.device)) > 0)
+            learner.stop = bool(
+                learner.accelerator.reduce(torch.tensor(float(learner.stop), device=learner.device)) > 0
+            )
         if not (learner.step % self.every == 0 or learner.step == learner.steps or learner.stop): return
         save_checkpoint(learner, self.folder(learner))
         if learner.accelerator.is_main_process:
-            for old in checkpoints_in(self.folder(learner))[:-self.keep]: shutil.rmtree(old)
+            for old in checkpoints_in(self.folder(learner))[:-self.keep]:
+                shutil.rmtree(old)
 
     def end_fit(self, learner: Learner) -> None:
-        for number, handler in self.handlers.items(): signal.signal(number, handler)
+        for number, handler in self.handlers.items():
+            signal.signal(number, handler)
         self.handlers = {}
         if self.signal == signal.SIGINT: raise KeyboardInterrupt(f"stopped and saved at step {learner.step}")
         if self.signal == signal.SIGTERM: raise SystemExit(128 + signal.SIGTERM)
 
 # %% ../../nbs/3-training/05d_checkpoint.ipynb #dd975f40
-def standard_callbacks(log_every: int = 10, save_every: int = 500, sample_every: int = 0, keep: int = 2, progress: bool = True) -> list[Callback]:
+def standard_callbacks(
+    log_every: int = 10, save_every: int = 500, sample_every: int = 0, keep: int = 2, progress: bool = True
+) -> list[Callback]:
     "What a long run wants: progress, metrics.jsonl, sample grids (unless `sample_every` is 0) and, last, checkpoints."
-    chosen = [progress and Progress(), MetricsLog(log_every), sample_every and SampleGrid(sample_every), Checkpoints(save_every, keep)]
+    chosen = [
+        progress and Progress(),
+        MetricsLog(log_every),
+        sample_every and SampleGrid(sample_every),
+        Checkpoints(save_every, keep),
+    ]
     return [c for c in chosen if c]

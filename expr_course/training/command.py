@@ -7,9 +7,15 @@ __all__ = ['TASKS', 'DEMO', 'drawn', 'chosen_from', 'find_task', 'AUReader', 'de
            'arguments', 'main']
 
 # %% ../../nbs/3-training/05g_train.ipynb #a24e0e26
-import argparse, importlib, json, os, platform, subprocess, sys
+import argparse
+import importlib
+import json
+import os
+import platform
+import subprocess
+import sys
 from collections.abc import Callable
-from datetime import datetime, timezone
+from datetime import datetime, UTC
 from pathlib import Path
 from typing import Any
 
@@ -32,7 +38,8 @@ from .recipe import (check_same, complete, load_recipe, override, parse_setting,
 def drawn(count: int, people: int, size: int, seed: int) -> tuple[Tensor, Tensor]:
     "`count` faces of the first `people` persons, N×3×size×size, with the AUs of expressions number `seed`, N×17."
     aus, persons = sample_aus(count, seed=seed), sample_identities(people, seed=0)
-    with torch.no_grad(): return render(persons[torch.arange(count) % people], aus, size=size).image, merge_sides(aus)
+    with torch.no_grad():
+        return render(persons[torch.arange(count) % people], aus, size=size).image, merge_sides(aus)
 
 def chosen_from(image: Tensor, aus: Tensor, batch_size: int, seed: int) -> FunctionSource:
     "A source whose batch k is a choice that depends on seed and k alone."
@@ -64,30 +71,51 @@ class AUReader(System):
     "A small network that reads 17 AUs (mean of both sides, 0 to 1) from faces N×3×size×size; loss: mean squared error."
     def __init__(self, size: int = 32, width: int = 16, rate: float = 2e-3) -> None:
         super().__init__()
-        block = lambda i, o: [nn.Conv2d(i, o, 4, 2, 1), nn.ReLU()]
-        self.net = nn.Sequential(*block(3, width), *block(width, 2 * width), nn.Flatten(), nn.Linear(2 * width * (size // 4) ** 2, 17))
+        def block(i, o):
+            return [nn.Conv2d(i, o, 4, 2, 1), nn.ReLU()]
+        self.net = nn.Sequential(
+            *block(3, width), *block(width, 2 * width), nn.Flatten(), nn.Linear(2 * width * (size // 4) ** 2, 17)
+        )
         self.rate = rate
 
-    def optimizers(self): return {"net": torch.optim.Adam(self.parameters(), self.rate)}
-    def phases(self, batch, step): yield "net", {"mse": (self.net(batch["image"]) - batch["aus"]).square().mean()}
+    def optimizers(self):
+        return {"net": torch.optim.Adam(self.parameters(), self.rate)}
+    def phases(self, batch, step):
+        yield "net", {"mse": (self.net(batch["image"]) - batch["aus"]).square().mean()}
 
 # %% ../../nbs/3-training/05g_train.ipynb #7bc5a8ee
-DEMO = dict(steps=300, batch_size=32, rate=2e-3, count=1024, people=16, size=32, log_every=10, save_every=100, device="auto")
+DEMO = dict(
+    steps=300, batch_size=32, rate=2e-3, count=1024, people=16, size=32, log_every=10, save_every=100, device="auto"
+)
 
 def demo(settings: dict[str, Any], out: Path, resume: bool) -> dict[str, Any]:
     "The task of the recipe `demo`: a small AU reader on drawn faces. It shows what a task looks like."
     s = complete(settings, DEMO, "demo")
     source = chosen_from(*drawn(s["count"], s["people"], s["size"], seed=s["seed"]), s["batch_size"], s["seed"])
     callbacks = standard_callbacks(s["log_every"], s["save_every"])
-    Learner(AUReader(s["size"], rate=s["rate"]), source, s["steps"], callbacks, schedule=linear_decay(0.6), ema=0.99, out=out, device=s["device"]).fit(resume)
+    Learner(
+        AUReader(s["size"], rate=s["rate"]),
+        source,
+        s["steps"],
+        callbacks,
+        schedule=linear_decay(0.6),
+        ema=0.99,
+        out=out,
+        device=s["device"],
+    ).fit(resume)
     return {"data": f"{s['count']} faces of {s['people']} drawn persons, {s['size']} px, faces {VERSION}"}
 
 # %% ../../nbs/3-training/05g_train.ipynb #834afaf1
 def commit() -> str | None:
     "The commit that this code comes from, with -dirty where files were changed; None outside a git checkout."
-    ask = lambda *a: subprocess.run(["git", *a], cwd=Path(expr_course.__file__).parent, capture_output=True, text=True, timeout=10).stdout.strip()
-    try: return ask("describe", "--always", "--dirty", "--abbrev=40") or None
-    except (OSError, subprocess.TimeoutExpired): return None
+    def ask(*a):
+        return subprocess.run(
+            ["git", *a], cwd=Path(expr_course.__file__).parent, capture_output=True, text=True, timeout=10
+        ).stdout.strip()
+    try:
+        return ask("describe", "--always", "--dirty", "--abbrev=40") or None
+    except (OSError, subprocess.TimeoutExpired):
+        return None
 
 def device_name(device: str) -> str:
     "A device in words."
@@ -95,21 +123,40 @@ def device_name(device: str) -> str:
     return f"{device} ({platform.machine()}, {torch.get_num_threads()} threads)"
 
 def make_card(settings: dict[str, Any], out: Path, extra: dict[str, Any]) -> dict[str, Any]:
-    "What a reader of the weights must know: how, from what, where, how long, how good. Time is added up over resumptions."
+    """What a reader of the weights must know: how, from what, where, how long, how good. Time is added up over
+    resumptions."""
     last = read_json(checkpoints_in(out / "checkpoints")[-1] / "state.json")
     metrics = read_metrics(out / "metrics.jsonl")[-1]
-    return dict(recipe=settings, commit=commit(), seed=settings["seed"], steps=last["step"], seconds=round(last["seconds"], 3),
-                device=device_name(last["device"]), processes=len(last["processes"]), finished=datetime.now(timezone.utc).isoformat(timespec="seconds"),
-                versions={"expr_course": expr_course.__version__, "torch": torch.__version__, "python": platform.python_version()},
-                metrics={k: v for k, v in metrics.items() if k not in ("step", "seconds")}) | extra
+    return (
+        dict(
+            recipe=settings,
+            commit=commit(),
+            seed=settings["seed"],
+            steps=last["step"],
+            seconds=round(last["seconds"], 3),
+            device=device_name(last["device"]),
+            processes=len(last["processes"]),
+            finished=datetime.now(UTC).isoformat(timespec="seconds"),
+            versions={
+                "expr_course": expr_course.__version__,
+                "torch": torch.__version__,
+                "python": platform.python_version(),
+            },
+            metrics={k: v for k, v in metrics.items() if k not in ("step", "seconds")},
+        )
+        | extra
+    )
 
 # %% ../../nbs/3-training/05g_train.ipynb #a2fbd64c
 def run(settings: dict[str, Any], out: Path, resume: bool = False) -> dict[str, Any] | None:
     "Run a recipe's task in the folder `out`; returns the card (in the first process, when there are several)."
     task, first = find_task(settings["task"]), int(os.environ.get("RANK", 0)) == 0
-    if resume: check_same(settings, out)
-    elif first and checkpoints_in(out / "checkpoints"): raise FileExistsError(f"{out} already holds a run: continue it with --resume, or choose another --out.")
-    if first: save_recipe(settings, out)
+    if resume:
+        check_same(settings, out)
+    elif first and checkpoints_in(out / "checkpoints"):
+        raise FileExistsError(f"{out} already holds a run: continue it with --resume, or choose another --out.")
+    if first:
+        save_recipe(settings, out)
     seed_everything(settings["seed"])
     extra = task(settings, out, resume) or {}
     if not first: return None
@@ -120,14 +167,20 @@ def run(settings: dict[str, Any], out: Path, resume: bool = False) -> dict[str, 
 # %% ../../nbs/3-training/05g_train.ipynb #d43a27f7
 def arguments() -> argparse.ArgumentParser:
     "What `expr-train` understands."
-    parser = argparse.ArgumentParser("expr-train", description="Train by a recipe. Ctrl-C stops after the current step; --resume continues.")
+    parser = argparse.ArgumentParser(
+        "expr-train", description="Train by a recipe. Ctrl-C stops after the current step; --resume continues."
+    )
     parser.add_argument("recipe", nargs="?", help="the name of a recipe of the package, or the path of a .toml file")
     parser.add_argument("--profile", choices=PROFILES, help="default: the environment variable EXPR_PROFILE, else cpu")
     parser.add_argument("--out", type=Path, help="folder of the run; default: runs/RECIPE-PROFILE")
     parser.add_argument("--resume", action="store_true", help="continue the run in that folder")
     parser.add_argument("--seed", type=int, help="another seed than the recipe's")
-    parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="change one setting; may be repeated")
-    parser.add_argument("--data", help="folder of your own data, for recipes with a setting `data`; short for --set data=FOLDER")
+    parser.add_argument(
+        "--set", action="append", default=[], metavar="KEY=VALUE", help="change one setting; may be repeated"
+    )
+    parser.add_argument(
+        "--data", help="folder of your own data, for recipes with a setting `data`; short for --set data=FOLDER"
+    )
     parser.add_argument("--list", action="store_true", help="list the recipes and leave")
     return parser
 
@@ -135,13 +188,17 @@ def main(argv: list[str] | None = None) -> int:
     "The command `expr-train`. Returns 0, or 2 after an error in what was asked."
     args = arguments().parse_args(argv)
     if args.list or not args.recipe:
-        for name, description in recipes().items(): print(f"{name:12} {description}")
+        for name, description in recipes().items():
+            print(f"{name:12} {description}")
         return 0
     try:
         settings = load_recipe(args.recipe, args.profile or profile())
-        for text in args.set: settings = override(settings, parse_setting(text), "--set")
-        if args.data: settings = override(settings, {"data": args.data}, "--data")
-        if args.seed is not None: settings["seed"] = args.seed
+        for text in args.set:
+            settings = override(settings, parse_setting(text), "--set")
+        if args.data:
+            settings = override(settings, {"data": args.data}, "--data")
+        if args.seed is not None:
+            settings["seed"] = args.seed
         out = args.out or Path("runs") / f"{settings['recipe']}-{settings['profile']}"
         card = run(settings, out, args.resume)
     except (ValueError, OSError, FloatingPointError) as error:
@@ -150,8 +207,12 @@ def main(argv: list[str] | None = None) -> int:
     except KeyboardInterrupt:
         print("expr-train: stopped; the same command with --resume continues.", file=sys.stderr)
         return 130
-    if card: print(f"{out}: {card['steps']} steps, {card['seconds']:.0f} s, {card['device']}; the card is {out / 'card.json'}")
+    if card:
+        print(
+            f"{out}: {card['steps']} steps, {card['seconds']:.0f} s, {card['device']}; the card is {out / 'card.json'}"
+        )
     return 0
 
 # %% ../../nbs/3-training/05g_train.ipynb #d5bc4188
-if __name__ == "__main__" and "__file__" in globals(): sys.exit(main())
+if __name__ == "__main__" and "__file__" in globals():
+    sys.exit(main())

@@ -8,7 +8,9 @@ __all__ = ['Schedule', 'SCHEDULES', 'System', 'constant', 'linear_decay', 'cosin
            'FunctionSource', 'Learner']
 
 # %% ../../nbs/3-training/05b_learner.ipynb #3a3e0bcb
-import contextlib, math, time
+import contextlib
+import math
+import time
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
@@ -22,7 +24,8 @@ from ..device import pick_device
 
 # %% ../../nbs/3-training/05b_learner.ipynb #d7c14b5c
 class System(nn.Module):
-    "What is trained: networks, optimisers, losses. `Learner` calls `optimizers()` once and `phases(batch, step)` at every step."
+    """What is trained: networks, optimisers, losses. `Learner` calls `optimizers()` once and `phases(batch, step)` at
+    every step."""
     def __init__(self) -> None:
         super().__init__()
         self.reported: dict[str, Tensor] = {}
@@ -83,7 +86,8 @@ class EMA:
 
     The decay of update n is min(decay, (1 + n) / (10 + n)), so that the first, random weights are forgotten quickly."""
     def __init__(self, modules: dict[str, nn.Module], decay: float) -> None:
-        if not 0 < decay < 1: raise ValueError(f"The EMA decay is {decay}; it must lie between 0 and 1 (0.999 is usual).")
+        if not 0 < decay < 1:
+            raise ValueError(f"The EMA decay is {decay}; it must lie between 0 and 1 (0.999 is usual).")
         self.modules, self.decay = modules, decay
         self.shadow = {k: v.clone() for k, v in self.live().items()}
 
@@ -95,33 +99,47 @@ class EMA:
     def update(self, n: int) -> None:
         weight = 1 - min(self.decay, (1 + n) / (10 + n))
         for k, v in self.live().items():
-            if v.is_floating_point(): self.shadow[k].lerp_(v, weight)
-            else: self.shadow[k].copy_(v)
+            if v.is_floating_point():
+                self.shadow[k].lerp_(v, weight)
+            else:
+                self.shadow[k].copy_(v)
 
     @contextlib.contextmanager
     def swapped(self) -> Iterator[None]:
         "Inside, the modules compute with the averaged weights."
         live = {k: v.clone() for k, v in self.live().items()}
         self._write(self.shadow)
-        try: yield
-        finally: self._write(live)
+        try:
+            yield
+        finally:
+            self._write(live)
 
     def _write(self, values: dict[str, Tensor]) -> None:
-        for k, v in self.live().items(): v.copy_(values[k])
+        for k, v in self.live().items():
+            v.copy_(values[k])
 
 # %% ../../nbs/3-training/05b_learner.ipynb #7d9decc2
 class NotFinite(FloatingPointError):
     "A loss term or a gradient became NaN or infinite; the optimiser has not stepped on it."
 
-def check_finite(step: int, phase: str, terms: dict[str, float], norm: float, parameters: Iterable[nn.Parameter] = ()) -> None:
+def check_finite(
+    step: int, phase: str, terms: dict[str, float], norm: float, parameters: Iterable[nn.Parameter] = ()
+) -> None:
     "Raise `NotFinite` naming step, phase and loss term, or the first gradient at fault."
     listed = ", ".join(f"{k} = {v:.4g}" for k, v in terms.items())
-    where, advice = f"Step {step}, phase {phase!r}", "The update was not applied. Lower the learning rate, clip gradients, or look at this term's inputs."
+    where, advice = (
+        f"Step {step}, phase {phase!r}",
+        "The update was not applied. Lower the learning rate, clip gradients, or look at this term's inputs.",
+    )
     bad = [k for k, v in terms.items() if not math.isfinite(v)]
     if bad: raise NotFinite(f"{where}: the loss term {', '.join(map(repr, bad))} is not finite ({listed}). {advice}")
     if not math.isfinite(norm):
         i = next((i for i, p in enumerate(parameters) if p.grad is not None and not p.grad.isfinite().all()), None)
-        culprit = "the norm of its gradient overflows" if i is None else f"the gradient of parameter {i} of its optimiser is not"
+        culprit = (
+            "the norm of its gradient overflows"
+            if i is None
+            else f"the gradient of parameter {i} of its optimiser is not"
+        )
         raise NotFinite(f"{where}: the loss is finite ({listed}) but {culprit}. {advice}")
 
 # %% ../../nbs/3-training/05b_learner.ipynb #32eef382
@@ -130,9 +148,13 @@ def check_phase(item: Any, optimizers: dict[str, Optimizer]) -> tuple[str, dict[
     if not (isinstance(item, tuple) and len(item) == 2 and isinstance(item[1], dict) and item[1]):
         raise ValueError("A phase must yield (optimiser name, {term name: scalar tensor}), with at least one term.")
     name, terms = item
-    if name not in optimizers: raise ValueError(f"A phase names the optimiser {name!r}; optimizers() returned {', '.join(map(repr, optimizers))}.")
+    if name not in optimizers:
+        raise ValueError(
+            f"A phase names the optimiser {name!r}; optimizers() returned {', '.join(map(repr, optimizers))}."
+        )
     for k, v in terms.items():
-        if not isinstance(v, Tensor) or v.numel() != 1: raise ValueError(f"Phase {name!r}: the term {k!r} must be a tensor with one element. Take its mean or sum.")
+        if not isinstance(v, Tensor) or v.numel() != 1:
+            raise ValueError(f"Phase {name!r}: the term {k!r} must be a tensor with one element. Take its mean or sum.")
     return name, terms
 
 # %% ../../nbs/3-training/05b_learner.ipynb #9f38a3b0
@@ -142,9 +164,12 @@ def to_device(batch: Any, device: torch.device) -> Any:
     return batch.to(device) if hasattr(batch, "to") else batch
 
 def make_accelerator(precision: str = "no", device: str | torch.device | None = None) -> Accelerator:
-    "An Accelerator for this process: `precision` is \"no\" (float32) or \"bf16\"; several processes when started by torchrun."
-    if precision not in ("no", "bf16"): raise ValueError(f"Unknown precision {precision!r}; use \"no\" (float32) or \"bf16\".")
-    if AcceleratorState._shared_state and AcceleratorState().num_processes == 1: AcceleratorState._reset_state(True)
+    """An Accelerator for this process: `precision` is "no" (float32) or "bf16"; several processes when started by
+    torchrun."""
+    if precision not in ("no", "bf16"):
+        raise ValueError(f"Unknown precision {precision!r}; use \"no\" (float32) or \"bf16\".")
+    if AcceleratorState._shared_state and AcceleratorState().num_processes == 1:
+        AcceleratorState._reset_state(True)
     cpu = device is not None and pick_device(device).type == "cpu"
     return Accelerator(cpu=cpu, mixed_precision=precision)
 
@@ -153,9 +178,13 @@ def share_start(accelerator: Accelerator, system: nn.Module, source: Any) -> Non
     "With several processes: the first one's weights for all, own random numbers and own batches for each."
     rank, world = accelerator.process_index, accelerator.num_processes
     if world == 1: return
-    if not hasattr(source, "shard"): raise ValueError(f"{type(source).__name__} has no shard(rank, world): with {world} processes each needs its own batches.")
+    if not hasattr(source, "shard"):
+        raise ValueError(
+            f"{type(source).__name__} has no shard(rank, world): with {world} processes each needs its own batches."
+        )
     source.shard(rank, world)
-    for tensor in system.state_dict().values(): broadcast(tensor)
+    for tensor in system.state_dict().values():
+        broadcast(tensor)
     torch.manual_seed(torch.initial_seed() + rank)
 
 def share_gradients(accelerator: Accelerator, parameters: list[nn.Parameter]) -> None:
@@ -163,7 +192,8 @@ def share_gradients(accelerator: Accelerator, parameters: list[nn.Parameter]) ->
     grads = [p.grad for p in parameters if p.grad is not None]
     if accelerator.num_processes == 1 or not grads: return
     mean = accelerator.reduce(torch.cat([g.reshape(-1) for g in grads]), "mean")
-    for g, m in zip(grads, mean.split([g.numel() for g in grads])): g.copy_(m.view_as(g))
+    for g, m in zip(grads, mean.split([g.numel() for g in grads])):
+        g.copy_(m.view_as(g))
 
 # %% ../../nbs/3-training/05b_learner.ipynb #5e641dd0
 class FunctionSource:
@@ -182,20 +212,36 @@ class FunctionSource:
             self.position += 1
             yield self.make((self.position - 1) * self.world + self.rank)
 
-    def state_dict(self) -> dict[str, int]: return {"position": self.position}
-    def load_state_dict(self, state: dict[str, int]) -> None: self.position = state["position"]
+    def state_dict(self) -> dict[str, int]:
+        return {"position": self.position}
+    def load_state_dict(self, state: dict[str, int]) -> None:
+        self.position = state["position"]
 
 # %% ../../nbs/3-training/05b_learner.ipynb #1e185eeb
 class Learner:
     """Trains a `System` on an endless `source` of batches for `steps` steps.
 
     callbacks: objects with any of resume, before_fit, after_step, after_fit, end_fit, each called with the learner.
-    schedule: share done -> factor on every base learning rate. clip: largest gradient norm per update. ema: decay, or None.
-    out: folder of the run, for callbacks. accumulate: batches per update. precision: "no" or "bf16". device: None = best.
-    After each step `step` counts completed steps and `record` holds `phase/term`, `phase/norm` and `rate`."""
-    def __init__(self, system: System, source: Iterable[dict[str, Any]], steps: int, callbacks: Iterable[Any] = (), *,
-                 schedule: Schedule = constant, clip: float | None = None, ema: float | None = None, out: str | Path | None = None,
-                 accumulate: int = 1, precision: str = "no", device: str | torch.device | None = None, accelerator: Accelerator | None = None) -> None:
+    schedule: share done -> factor on every base learning rate. clip: largest gradient norm per update. ema: decay, or
+    None.
+    out: folder of the run, for callbacks. accumulate: batches per update. precision: "no" or "bf16". device: None =
+    best. After each step `step` counts completed steps and `record` holds `phase/term`, `phase/norm` and `rate`."""
+    def __init__(
+        self,
+        system: System,
+        source: Iterable[dict[str, Any]],
+        steps: int,
+        callbacks: Iterable[Any] = (),
+        *,
+        schedule: Schedule = constant,
+        clip: float | None = None,
+        ema: float | None = None,
+        out: str | Path | None = None,
+        accumulate: int = 1,
+        precision: str = "no",
+        device: str | torch.device | None = None,
+        accelerator: Accelerator | None = None,
+    ) -> None:
         self.accelerator = accelerator or make_accelerator(precision, device)
         self.device = self.accelerator.device
         self.system, self.source, self.steps, self.callbacks = system.to(self.device), source, steps, list(callbacks)
@@ -212,38 +258,48 @@ class Learner:
         self.system.train()
         share_start(self.accelerator, self.system, self.source)
         try:
-            if resume and not self.call("resume"): raise ValueError("Resuming needs a Checkpoints callback; add one to the learner's callbacks.")
+            if resume and not self.call("resume"):
+                raise ValueError("Resuming needs a Checkpoints callback; add one to the learner's callbacks.")
             self.call("before_fit")
             batches, clock = iter(self.source), time.perf_counter() - self.seconds
             while self.step < self.steps and not self.stop:
                 self.one_step([self.draw(batches) for _ in range(self.accumulate)])
                 self.seconds = time.perf_counter() - clock
                 self.call("after_step")
-            if self.step >= self.steps: self.call("after_fit")
-        finally: self.call("end_fit")
+            if self.step >= self.steps:
+                self.call("after_fit")
+        finally:
+            self.call("end_fit")
         return self
 
     def draw(self, batches: Iterator[dict[str, Any]]) -> dict[str, Any]:
         batch = next(batches, None)
-        if batch is None: raise ValueError(f"The source ran out of batches at step {self.step} of {self.steps}; a source must be endless.")
+        if batch is None:
+            raise ValueError(
+                f"The source ran out of batches at step {self.step} of {self.steps}; a source must be endless."
+            )
         return to_device(batch, self.device)
 
     def call(self, hook: str) -> int:
         "Call a hook of every callback that has it; how many had."
         having = [c for c in self.callbacks if hasattr(c, hook)]
-        for callback in having: getattr(callback, hook)(self)
+        for callback in having:
+            getattr(callback, hook)(self)
         return len(having)
 
     def one_step(self, batches: list[dict[str, Any]]) -> None:
         "Every update of one step; with several batches, they go through the phases side by side."
         factor = self.schedule((self.step + 0.5) / self.steps)
         for name, optimizer in self.optimizers.items():
-            for group, rate in zip(optimizer.param_groups, self.rates[name]): group["lr"] = rate * factor
+            for group, rate in zip(optimizer.param_groups, self.rates[name]):
+                group["lr"] = rate * factor
         self.record = {"rate": factor}
         self.system.reported = {}
         running = [self.system.phases(b, self.step) for b in batches]
-        while self.one_update(running): pass
-        if self.ema: self.ema.update(self.step)
+        while self.one_update(running):
+            pass
+        if self.ema:
+            self.ema.update(self.step)
         self.record |= {k: float(v) for k, v in self.system.reported.items()}
         self.step += 1
 
@@ -251,7 +307,8 @@ class Learner:
         "Advance every generator to its next phase, add up the gradients, step. False when the phases are over."
         parameters, sums, phase = [], {}, None
         for generator in running:
-            with self.accelerator.autocast(): item = next(generator, None)
+            with self.accelerator.autocast():
+                item = next(generator, None)
             if item is None: return False
             name, terms = check_phase(item, self.optimizers)
             if phase is None:
@@ -260,12 +317,14 @@ class Learner:
                 optimizer.zero_grad()
             terms = {k: v.float().reshape(()) / len(running) for k, v in terms.items()}
             self.accelerator.backward(sum(terms.values()))
-            for k, v in terms.items(): sums[k] = sums.get(k, 0) + v.detach()
+            for k, v in terms.items():
+                sums[k] = sums.get(k, 0) + v.detach()
         share_gradients(self.accelerator, parameters)
         norm = nn.utils.get_total_norm([p.grad for p in parameters if p.grad is not None])
         *values, size = torch.stack([*sums.values(), norm]).tolist()
         check_finite(self.step, phase, dict(zip(sums, values)), size, parameters)
-        if self.clip and size > self.clip: nn.utils.clip_grads_with_norm_(parameters, self.clip, norm)
+        if self.clip and size > self.clip:
+            nn.utils.clip_grads_with_norm_(parameters, self.clip, norm)
         optimizer.step()
         self.record |= {f"{phase}/{k}": v for k, v in zip(sums, values)} | {f"{phase}/norm": size}
         return True

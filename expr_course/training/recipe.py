@@ -4,13 +4,17 @@
 
 # %% auto #0
 __all__ = ['RECIPES', 'SECTIONS', 'MAY_CHANGE', 'recipes', 'find_recipe', 'nearest', 'override', 'load_recipe', 'parse_setting',
-           'complete', 'save_recipe', 'check_same']
+           'complete', 'Settings', 'save_recipe', 'check_same']
 
 # %% ../../nbs/3-training/05e_recipes.ipynb #dfa2e63a
-import difflib, json, os, tomllib
+import difflib
+import json
+import os
+import tomllib
+from dataclasses import asdict, dataclass
 from importlib.resources import files
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 # %% ../../nbs/3-training/05e_recipes.ipynb #fe1b4521
 RECIPES = Path(str(files("expr_course"))) / "recipes"
@@ -18,14 +22,17 @@ SECTIONS = ("common", "smoke", "cpu", "gpu")
 
 def recipes() -> dict[str, str]:
     "The recipes that come with the package: name -> description."
-    read = lambda path: tomllib.loads(path.read_text(encoding="utf-8"))["common"]["description"]
+    def read(path):
+        return tomllib.loads(path.read_text(encoding="utf-8"))["common"]["description"]
     return {path.stem: read(path) for path in sorted(RECIPES.glob("*.toml"))}
 
 def find_recipe(name: str | Path) -> Path:
     "The file of a recipe: a path to a .toml, or the name of one in the package. FileNotFoundError lists the names."
     path = Path(name) if str(name).endswith(".toml") else RECIPES / f"{name}.toml"
     if path.is_file(): return path
-    raise FileNotFoundError(f"There is no recipe {str(name)!r}. The package has {', '.join(recipes())}; or give the path of a .toml file.")
+    raise FileNotFoundError(
+        f"There is no recipe {str(name)!r}. The package has {', '.join(recipes())}; or give the path of a .toml file."
+    )
 
 # %% ../../nbs/3-training/05e_recipes.ipynb #4fe8ef19
 def nearest(key: str, known: Any) -> str:
@@ -38,27 +45,41 @@ def override(settings: dict[str, Any], changes: dict[str, Any], where: str) -> d
     for key, value in changes.items():
         if key not in settings: raise ValueError(f"{where}: unknown key {key!r}. {nearest(key, settings)}")
         old = settings[key]
-        if isinstance(old, float) and type(value) is int: value = changes[key] = float(value)
-        if type(value) is not type(old): raise ValueError(f"{where}: {key} is {value!r}; it must be of type {type(old).__name__}, as in {key} = {old!r}.")
+        if isinstance(old, float) and type(value) is int:
+            value = changes[key] = float(value)
+        if type(value) is not type(old):
+            raise ValueError(
+                f"{where}: {key} is {value!r}; it must be of type {type(old).__name__}, as in {key} = {old!r}."
+            )
     return settings | changes
 
 # %% ../../nbs/3-training/05e_recipes.ipynb #d1fd31cd
 def load_recipe(name: str | Path, profile: str) -> dict[str, Any]:
     """The settings of a recipe for one profile: its [common] section, overridden by the section of that profile.
 
-    A profile's section may only change what [common] has. FileNotFoundError, or ValueError naming file, section, key and remedy."""
+    A profile's section may only change what [common] has. FileNotFoundError, or ValueError naming file, section, key
+    and remedy."""
     path = find_recipe(name)
-    try: sections = tomllib.loads(path.read_text(encoding="utf-8"))
-    except tomllib.TOMLDecodeError as error: raise ValueError(f"{path} is not valid TOML: {error}.") from None
+    try:
+        sections = tomllib.loads(path.read_text(encoding="utf-8"))
+    except tomllib.TOMLDecodeError as error:
+        raise ValueError(f"{path} is not valid TOML: {error}.") from None
     for section, content in sections.items():
-        if section not in SECTIONS: raise ValueError(f"{path}: unknown section or stray key {section!r}. {nearest(section, SECTIONS)}")
-        if not isinstance(content, dict): raise ValueError(f"{path}: {section!r} must be a section, written [{section}].")
-    if profile not in SECTIONS[1:]: raise ValueError(f"Unknown profile {profile!r}; use one of {', '.join(SECTIONS[1:])}.")
-    if profile not in sections: raise ValueError(f"{path} has no section [{profile}]; it offers {', '.join(s for s in SECTIONS[1:] if s in sections)}.")
+        if section not in SECTIONS:
+            raise ValueError(f"{path}: unknown section or stray key {section!r}. {nearest(section, SECTIONS)}")
+        if not isinstance(content, dict):
+            raise ValueError(f"{path}: {section!r} must be a section, written [{section}].")
+    if profile not in SECTIONS[1:]:
+        raise ValueError(f"Unknown profile {profile!r}; use one of {', '.join(SECTIONS[1:])}.")
+    if profile not in sections:
+        raise ValueError(
+            f"{path} has no section [{profile}]; it offers {', '.join(s for s in SECTIONS[1:] if s in sections)}."
+        )
     common = sections.get("common", {})
     for key in ("task", "description", "seed"):
         if key not in common: raise ValueError(f"{path}: [common] lacks the key {key!r}.")
-    for section in sections.keys() - {"common"}: override(common, sections[section], f"{path} [{section}]")
+    for section in sections.keys() - {"common"}:
+        override(common, sections[section], f"{path} [{section}]")
     return {"recipe": path.stem, "profile": profile} | override(common, sections[profile], f"{path} [{profile}]")
 
 # %% ../../nbs/3-training/05e_recipes.ipynb #47c96313
@@ -66,14 +87,34 @@ def parse_setting(text: str) -> dict[str, Any]:
     "`key=value` as on the command line; the value is TOML (0.5, true, [1, 2], \"text\"), and bare words are text."
     key, equals, value = text.partition("=")
     if not equals: raise ValueError(f"{text!r} is not of the form key=value.")
-    try: return {key.strip(): tomllib.loads(f"v = {value}")["v"]}
-    except tomllib.TOMLDecodeError: return {key.strip(): value.strip()}
+    try:
+        return {key.strip(): tomllib.loads(f"v = {value}")["v"]}
+    except tomllib.TOMLDecodeError:
+        return {key.strip(): value.strip()}
 
 def complete(settings: dict[str, Any], defaults: dict[str, Any], task: str) -> dict[str, Any]:
-    "For a task: its defaults overridden by the settings of a recipe; a setting that the task does not know is an error."
+    """For a task: its defaults overridden by the settings of a recipe; a setting that the task does not know is an
+    error."""
     general = {"recipe", "profile", "task", "description", "seed"}
     known = {k: v for k, v in settings.items() if k not in general}
     return {k: v for k, v in settings.items() if k in general} | override(defaults, known, f"Task {task!r}")
+
+# %% ../../nbs/3-training/05e_recipes.ipynb #bf0059bf
+@dataclass(frozen=True, kw_only=True)
+class Settings:
+    "What every recipe says. A task's own settings are a frozen dataclass that inherits from this one."
+    recipe: str = ""        # its name
+    profile: str = "smoke"  # which section: smoke, cpu or gpu
+    task: str = ""          # what is trained, a name of the registry
+    description: str = ""   # one line for people
+    seed: int = 0           # of every random number of the run
+
+    @classmethod
+    def from_recipe(cls, settings: dict[str, Any]) -> Self:
+        """The settings of a recipe, completed by the defaults of this class, checked.
+
+        ValueError for a key that the class lacks or a value of another type than its default."""
+        return cls(**override(asdict(cls()), settings, f"Task {settings.get('task', cls.__name__)!r}"))
 
 # %% ../../nbs/3-training/05e_recipes.ipynb #115bbcaa
 MAY_CHANGE = {"description", "steps", "log_every", "save_every", "sample_every"}
@@ -86,9 +127,22 @@ def save_recipe(settings: dict[str, Any], out: Path) -> None:
     os.replace(temporary, out / "recipe.json")
 
 def check_same(settings: dict[str, Any], out: Path) -> None:
-    "Before resuming: ValueError unless the run in `out` was started with these settings (lengths and intervals may differ)."
-    try: old = json.loads((out / "recipe.json").read_text(encoding="utf-8"))
-    except FileNotFoundError: raise FileNotFoundError(f"{out} holds no recipe.json, so there is no run to resume; leave out --resume.") from None
-    except ValueError as error: raise ValueError(f"{out / 'recipe.json'} is damaged ({error}); start anew in another folder.") from None
-    changed = [f"{k} was {old.get(k)!r} and is now {settings.get(k)!r}" for k in sorted((old.keys() | settings.keys()) - MAY_CHANGE) if old.get(k) != settings.get(k)]
-    if changed: raise ValueError(f"{out} was started with other settings: {'; '.join(changed)}. Put them back, or choose another --out.")
+    """Before resuming: ValueError unless the run in `out` was started with these settings (lengths and intervals may
+    differ)."""
+    try:
+        old = json.loads((out / "recipe.json").read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise FileNotFoundError(
+            f"{out} holds no recipe.json, so there is no run to resume; leave out --resume."
+        ) from None
+    except ValueError as error:
+        raise ValueError(f"{out / 'recipe.json'} is damaged ({error}); start anew in another folder.") from None
+    changed = [
+        f"{k} was {old.get(k)!r} and is now {settings.get(k)!r}"
+        for k in sorted((old.keys() | settings.keys()) - MAY_CHANGE)
+        if old.get(k) != settings.get(k)
+    ]
+    if changed:
+        raise ValueError(
+            f"{out} was started with other settings: {'; '.join(changed)}. Put them back, or choose another --out."
+        )

@@ -7,7 +7,11 @@ __all__ = ['BUILDERS', 'WEIGHTS', 'builder', 'fingerprint', 'save_network', 'rea
            'describe']
 
 # %% ../../nbs/3-training/05h_weights.ipynb #da4828b1
-import hashlib, importlib, json, os, warnings
+import hashlib
+import importlib
+import json
+import os
+import warnings
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
@@ -21,13 +25,22 @@ from torch.overrides import TorchFunctionMode
 from ..faces import VERSION
 
 # %% ../../nbs/3-training/05h_weights.ipynb #33e3af46
-BUILDERS = {"ConditionalUNet": "expr_course.networks.unet:ConditionalUNet", "MSFUNet": "expr_course.networks.msf:MSFUNet", "ParsingUNet": "expr_course.parsing.unet:ParsingUNet",
-            "BiSeNet": "expr_course.parsing.bisenet:BiSeNet", "QuickUNet": "expr_course.parsing.photographs:QuickUNet",
-            "AUEstimator": "expr_course.measuring.estimator:AUEstimator", "ExpressionHead": "expr_course.measuring.classifier:ExpressionHead"}   # what a file may ask to build
+BUILDERS = {
+    "ConditionalUNet": "expr_course.networks.unet:ConditionalUNet",
+    "MSFUNet": "expr_course.networks.msf:MSFUNet",
+    "ParsingUNet": "expr_course.parsing.unet:ParsingUNet",
+    "BiSeNet": "expr_course.parsing.bisenet:BiSeNet",
+    "QuickUNet": "expr_course.parsing.photographs:QuickUNet",
+    # what a file may ask to build
+    "AUEstimator": "expr_course.measuring.estimator:AUEstimator",
+    "ExpressionHead": "expr_course.measuring.classifier:ExpressionHead",
+}
 
 def builder(name: str) -> type[nn.Module]:
-    "The class of that name, from the list above and from nowhere else; its module is imported now. ValueError for another name."
-    if name not in BUILDERS: raise ValueError(f"the weights ask for a {name!r}; this package builds {', '.join(BUILDERS)}")
+    """The class of that name, from the list above and from nowhere else; its module is imported now. ValueError for
+    another name."""
+    if name not in BUILDERS:
+        raise ValueError(f"the weights ask for a {name!r}; this package builds {', '.join(BUILDERS)}")
     module, attribute = BUILDERS[name].split(":")
     return getattr(importlib.import_module(module), attribute)
 
@@ -42,36 +55,51 @@ def fingerprint(tensors: dict[str, Tensor]) -> str:
 
 # %% ../../nbs/3-training/05h_weights.ipynb #ad1e3836
 def save_network(path: str | Path, network: nn.Module, half: bool = False, **about: Any) -> Path:
-    """Write a network's weights and what is needed to build it again: its class, its `config`, the version of the faces, a fingerprint.
+    """Write a network's weights and what is needed to build it again: its class, its `config`, the version of the
+    faces, a fingerprint.
 
     half: store float16, half the size. about: more to remember, JSON values. The file appears whole or not at all."""
     path, kind = Path(path), torch.float16 if half else torch.float32
     path.parent.mkdir(parents=True, exist_ok=True)
-    tensors = {k: v.detach().cpu().to(kind if v.is_floating_point() else v.dtype).contiguous() for k, v in network.state_dict().items()}
-    about = dict(network=type(network).__name__, config=network.config, faces=VERSION) | about | dict(sha256=fingerprint(tensors))
+    tensors = {
+        k: v.detach().cpu().to(kind if v.is_floating_point() else v.dtype).contiguous()
+        for k, v in network.state_dict().items()
+    }
+    about = (
+        dict(network=type(network).__name__, config=network.config, faces=VERSION)
+        | about
+        | dict(sha256=fingerprint(tensors))
+    )
     temporary = path.with_name(path.name + ".tmp")
     try:
         temporary.write_bytes(save(tensors, metadata={"about": json.dumps(about)}))
         os.replace(temporary, path)
-    finally: temporary.unlink(missing_ok=True)
+    finally:
+        temporary.unlink(missing_ok=True)
     return path
 
 # %% ../../nbs/3-training/05h_weights.ipynb #0d8ce486
 def read_weights(path: str | Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
-    "Tensors and description of a file that `save_network` wrote; FileNotFoundError or ValueError with the remedy otherwise"
+    """Tensors and description of a file that `save_network` wrote; FileNotFoundError or ValueError with the remedy
+    otherwise"""
     path = Path(path)
-    if not path.is_file(): raise FileNotFoundError(f"there are no weights at {path}: check the path, or train them with expr-train")
+    if not path.is_file():
+        raise FileNotFoundError(f"there are no weights at {path}: check the path, or train them with expr-train")
     try:
         with safe_open(path, framework="pt") as file:
             about = json.loads((file.metadata() or {}).get("about", "null"))
-            tensors = {k: file.get_tensor(k) for k in file.keys()}
+            tensors = {k: file.get_tensor(k) for k in file}
     except (SafetensorError, json.JSONDecodeError, OSError) as error:
-        raise ValueError(f"{path} is damaged or is not a safetensors file ({error}): fetch or train it again") from error
+        raise ValueError(
+            f"{path} is damaged or is not a safetensors file ({error}): fetch or train it again"
+        ) from error
     kinds = {"network": str, "config": dict, "faces": str}
     if not isinstance(about, dict) or not all(isinstance(about.get(k), kind) for k, kind in kinds.items()):
         raise ValueError(f"{path} does not say which network it holds: write weights with save_network")
     if about.get("sha256", "") not in ("", fingerprint(tensors)):
-        raise ValueError(f"{path} is damaged: its numbers are not those that were stored (the fingerprint differs). Fetch or train it again")
+        raise ValueError(
+            f"{path} is damaged: its numbers are not those that were stored (the fingerprint differs). Fetch or train it again"
+        )
     return tensors, about
 
 # %% ../../nbs/3-training/05h_weights.ipynb #e0d50db5
@@ -86,13 +114,19 @@ def load_network(path: str | Path) -> tuple[nn.Module, dict[str, Any]]:
     Weights trained on faces of another version load with a warning. ValueError where weights and network do not fit."""
     tensors, about = read_weights(path)
     try:
-        with torch.device("meta"), _Shapes(): network = builder(about["network"])(**about["config"])
+        with torch.device("meta"), _Shapes():
+            network = builder(about["network"])(**about["config"])
         network.load_state_dict({k: v.float() if v.is_floating_point() else v for k, v in tensors.items()}, assign=True)
     except (RuntimeError, TypeError, ValueError) as error:
-        raise ValueError(f"the weights in {path} do not fit the network that they describe ({str(error)[:300]}): train or fetch them again") from error
+        raise ValueError(
+            f"the weights in {path} do not fit the network that they describe ({str(error)[:300]}): train or fetch them again"
+        ) from error
     if about["faces"] != VERSION:
-        warnings.warn(f"{path} was trained on drawn faces {about['faces']}, this package draws {VERSION}: edits and measurements on drawn faces "
-                      "will be somewhat worse than its card says; train it again to match", stacklevel=2)
+        warnings.warn(
+            f"{path} was trained on drawn faces {about['faces']}, this package draws {VERSION}: edits and measurements on drawn faces "
+            "will be somewhat worse than its card says; train it again to match",
+            stacklevel=2,
+        )
     return network.eval(), about
 
 # %% ../../nbs/3-training/05h_weights.ipynb #18a9077e
@@ -101,9 +135,12 @@ WEIGHTS = Path(str(files("expr_course"))) / "weights"     # what comes with the 
 def read_card(folder: str | Path) -> dict[str, Any]:
     "The card.json of a folder of weights; FileNotFoundError or ValueError with the remedy otherwise"
     path = Path(folder) / "card.json"
-    if not path.is_file(): raise FileNotFoundError(f"there is no {path}: weights without their card are not loaded; expr-train writes one")
-    try: card = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error: raise ValueError(f"{path} cannot be read ({error}): fetch it again") from error
+    if not path.is_file():
+        raise FileNotFoundError(f"there is no {path}: weights without their card are not loaded; expr-train writes one")
+    try:
+        card = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise ValueError(f"{path} cannot be read ({error}): fetch it again") from error
     if not isinstance(card, dict): raise ValueError(f"{path} is no card but {type(card).__name__}: fetch it again")
     return card
 
@@ -113,8 +150,16 @@ def describe(card: dict[str, Any]) -> str:
     recipe, versions, metrics = (card.get(key) or {} for key in ("recipe", "versions", "metrics"))
     measured = {k: v for k, v in metrics.items() if k.startswith("val/")} or metrics
     lines = [f"recipe {recipe.get('recipe', '?')}, profile {recipe.get('profile', '?')}, seed {card.get('seed', '?')}"]
-    if "data" in card: lines.append(f"data: {card['data']}")
-    if "steps" in card: lines.append(f"training: {card['steps']:,} steps, {card.get('seconds', 0) / 60:.0f} minutes on {card.get('device', '?')}")
-    if measured: lines.append("at the end: " + ", ".join(f"{k} {v:.3g}" for k, v in measured.items() if isinstance(v, (int, float))))
-    if versions: lines.append("made with " + ", ".join(f"{k} {v}" for k, v in versions.items()))
+    if "data" in card:
+        lines.append(f"data: {card['data']}")
+    if "steps" in card:
+        lines.append(
+            f"training: {card['steps']:,} steps, {card.get('seconds', 0) / 60:.0f} minutes on {card.get('device', '?')}"
+        )
+    if measured:
+        lines.append(
+            "at the end: " + ", ".join(f"{k} {v:.3g}" for k, v in measured.items() if isinstance(v, (int, float)))
+        )
+    if versions:
+        lines.append("made with " + ", ".join(f"{k} {v}" for k, v in versions.items()))
     return "\n".join(lines)

@@ -21,16 +21,21 @@ ALL, DIFFERENT, SIZE, ALLOWED = 30_000, 4, 128, 64  # faces of the real collecti
 
 
 def make_tree(root, faces):
-    "Photographs of 1024 pixels, a mask of 512 for each part that is seen: a few drawn faces, over and over under new numbers"
+    """Photographs of 1024 pixels, a mask of 512 for each part that is seen: a few drawn faces, over and over under new
+    numbers"""
     sys.path.insert(0, str(ROOT / "tests"))
     from layouts import celebamask
     from PIL import Image
 
     different = min(faces, DIFFERENT)
     celebamask(root, range(different), 256, originals=range(different))
-    for path in (*(root / "CelebA-HQ-img").glob("*.jpg"), *(root / "CelebAMask-HQ-mask-anno").rglob("*.png")):  # drawn at 256 and 128, enlarged to the true sizes
+    # drawn at 256 and 128, enlarged to the true sizes
+    for path in (*(root / "CelebA-HQ-img").glob("*.jpg"), *(root / "CelebAMask-HQ-mask-anno").rglob("*.png")):
         with Image.open(path) as small:
-            large = small.resize([4 * side for side in small.size], Image.Resampling.BICUBIC if path.suffix == ".jpg" else Image.Resampling.NEAREST)
+            large = small.resize(
+                [4 * side for side in small.size],
+                Image.Resampling.BICUBIC if path.suffix == ".jpg" else Image.Resampling.NEAREST,
+            )
         large.save(path, quality=95)
     (root / "CelebA-HQ-to-CelebA-mapping.txt").unlink()  # by number, then
     masks = root / "CelebAMask-HQ-mask-anno"
@@ -43,17 +48,37 @@ def make_tree(root, faces):
 
 
 def measure(tree, out, faces, processes):
-    "Convert `faces` of the tree with the command: faces a second by the clock and by processor time, MiB of the largest process, KiB a face on the disk"
+    """Convert `faces` of the tree with the command: faces a second by the clock and by processor time, MiB of the
+    largest process, KiB a face on the disk"""
     before, clock = resource.getrusage(resource.RUSAGE_CHILDREN), time.perf_counter()
-    command = [sys.executable, str(ROOT / "data_scripts" / "prepare_celebamask.py"), str(tree), str(out), "--size", str(SIZE), "--processes", str(processes), "--quiet"]
-    done = subprocess.run(command, capture_output=True, text=True, env=dict(os.environ, OMP_NUM_THREADS="1", PYTHONPATH=str(ROOT)))
+    command = [
+        sys.executable,
+        str(ROOT / "data_scripts" / "prepare_celebamask.py"),
+        str(tree),
+        str(out),
+        "--size",
+        str(SIZE),
+        "--processes",
+        str(processes),
+        "--quiet",
+    ]
+    done = subprocess.run(
+        command, capture_output=True, text=True, env=dict(os.environ, OMP_NUM_THREADS="1", PYTHONPATH=str(ROOT))
+    )
     assert done.returncode == 0, done.stderr[-2000:]
     clock, after = time.perf_counter() - clock, resource.getrusage(resource.RUSAGE_CHILDREN)
     used = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
     unit = 2**20 if sys.platform == "darwin" else 2**10
     disk = sum(path.stat().st_size for path in out.rglob("*") if path.is_file())
-    return {"faces": faces, "processes": processes, "seconds": round(clock, 1), "per_second": round(faces / clock, 2), "per_cpu_second": round(faces / used, 2),
-            "largest_process_mib": round(after.ru_maxrss / unit), "kib_a_face": round(disk / faces / 1024, 1)}
+    return {
+        "faces": faces,
+        "processes": processes,
+        "seconds": round(clock, 1),
+        "per_second": round(faces / clock, 2),
+        "per_cpu_second": round(faces / used, 2),
+        "largest_process_mib": round(after.ru_maxrss / unit),
+        "kib_a_face": round(disk / faces / 1024, 1),
+    }
 
 
 def run(faces, processes, folder):
@@ -65,21 +90,31 @@ def run(faces, processes, folder):
 
 def test_memory_does_not_grow_with_the_number_of_faces(tmp_path):
     few, many = (run(faces, 1, tmp_path) for faces in (60, 240))
-    print(f"\n{many['per_second']} faces/s; {few['largest_process_mib']} MiB for 60 faces, {many['largest_process_mib']} MiB for 240")
+    print(
+        f"\n{many['per_second']} faces/s; {few['largest_process_mib']} MiB for 60 faces, {many['largest_process_mib']} MiB for 240"
+    )
     assert many["largest_process_mib"] < few["largest_process_mib"] + ALLOWED
 
 
 def table(results):
     rows = ["faces  processes  faces/s  per CPU second  largest process, MiB  KiB a face  hours for 30,000"]
-    return "\n".join(rows + [f"{r['faces']:5}  {r['processes']:9}  {r['per_second']:7.2f}  {r['per_cpu_second']:14.2f}  {r['largest_process_mib']:20}  {r['kib_a_face']:10.1f}"
-                             f"  {ALL / r['per_second'] / 3600:16.2f}" for r in results])
+    return "\n".join(
+        rows
+        + [
+            f"{r['faces']:5}  {r['processes']:9}  {r['per_second']:7.2f}  {r['per_cpu_second']:14.2f}  {r['largest_process_mib']:20}  {r['kib_a_face']:10.1f}"
+            f"  {ALL / r['per_second'] / 3600:16.2f}"
+            for r in results
+        ]
+    )
 
 
 def main(arguments=None):
     parser = argparse.ArgumentParser(description="Faces converted per second, and memory")
     parser.add_argument("--faces", type=int, nargs="+", default=[500])
     parser.add_argument("--processes", type=int, nargs="+", default=[1, 2])
-    parser.add_argument("--json", metavar="FILE", help="write the results here (- for standard output) instead of a table")
+    parser.add_argument(
+        "--json", metavar="FILE", help="write the results here (- for standard output) instead of a table"
+    )
     options = parser.parse_args(arguments)
     results = []
     with tempfile.TemporaryDirectory() as folder:
@@ -87,7 +122,17 @@ def main(arguments=None):
             for processes in options.processes:
                 # each in a process of its own: the largest child that a process had is remembered for ever
                 code = f"import sys, json; sys.path.insert(0, {str(Path(__file__).parent)!r}); from pathlib import Path; import bench_convert as b; print(json.dumps(b.run({faces}, {processes}, Path({folder!r}))))"
-                results.append(json.loads(subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, env=dict(os.environ, PYTHONPATH=str(ROOT))).stdout))
+                results.append(
+                    json.loads(
+                        subprocess.run(
+                            [sys.executable, "-c", code],
+                            capture_output=True,
+                            text=True,
+                            check=True,
+                            env=dict(os.environ, PYTHONPATH=str(ROOT)),
+                        ).stdout
+                    )
+                )
     if not options.json:
         return print(table(results))
     text = json.dumps({"python": platform.python_version(), "cores": os.cpu_count(), "results": results}, indent=1)

@@ -19,7 +19,8 @@ BUDGET = {64: 155, 128: 43}  # faces a second: half of what the plain faces of v
 
 
 def faces_per_second(size, batch=BATCH, threads=2, seconds=SECONDS, grad=False):
-    """Render the same batch for some seconds. Two rates: by the clock, and by processor time (steadier on a busy machine)."""
+    """Render the same batch for some seconds. Two rates: by the clock, and by processor time (steadier on a busy
+    machine)."""
     import torch
     from expr_course.action_units import sample_aus
     from expr_course.faces import render, sample_identities
@@ -35,8 +36,14 @@ def faces_per_second(size, batch=BATCH, threads=2, seconds=SECONDS, grad=False):
                 sample.image.sum().backward()
             faces += batch
         clock, used = time.perf_counter() - clock, time.process_time() - used
-    return {"size": size, "batch": batch, "threads": torch.get_num_threads(), "gradients": grad, "faces_per_second": round(faces / clock, 1),
-            "faces_per_cpu_second": round(faces / used, 1)}
+    return {
+        "size": size,
+        "batch": batch,
+        "threads": torch.get_num_threads(),
+        "gradients": grad,
+        "faces_per_second": round(faces / clock, 1),
+        "faces_per_cpu_second": round(faces / used, 1),
+    }
 
 
 @pytest.mark.parametrize("size", BUDGET)
@@ -51,8 +58,10 @@ def table(results):
     rows = ["size  batch  threads  gradients  faces/s  faces per CPU second  budget"]
     for r in results:
         budget = BUDGET.get(r["size"], "") if r["batch"] == BATCH and not r["gradients"] else ""
-        rows.append(f"{r['size']:4}  {r['batch']:5}  {r['threads']:7}  {'yes' if r['gradients'] else 'no':>9}  {r['faces_per_second']:7.1f}"
-                    f"  {r['faces_per_cpu_second']:20.1f}  {budget:>6}")
+        rows.append(
+            f"{r['size']:4}  {r['batch']:5}  {r['threads']:7}  {'yes' if r['gradients'] else 'no':>9}  {r['faces_per_second']:7.1f}"
+            f"  {r['faces_per_cpu_second']:20.1f}  {budget:>6}"
+        )
     return "\n".join(rows)
 
 
@@ -63,7 +72,9 @@ def main(arguments=None):
     parser.add_argument("--threads", type=int, nargs="+", default=[1, 2])
     parser.add_argument("--seconds", type=float, default=SECONDS)
     parser.add_argument("--gradients", action="store_true", help="measure with gradients as well")
-    parser.add_argument("--json", metavar="FILE", help="write the results here (- for standard output) instead of a table")
+    parser.add_argument(
+        "--json", metavar="FILE", help="write the results here (- for standard output) instead of a table"
+    )
     options = parser.parse_args(arguments)
     ways = [False, True] if options.gradients else [False]
     results = [faces_per_second(size, options.batch, threads, options.seconds, grad)

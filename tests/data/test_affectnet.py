@@ -20,7 +20,8 @@ def test_emotions_are_those_of_the_course():
     assert list(EMOTIONS) == ["neutral", "happiness", "sadness", "surprise", "fear", "disgust", "anger", "contempt"]
     assert [emotion_of(k) for k in range(8)] == list(range(8))
     for number in (8, 9, 10, -1, 11, 2.5, float("nan")):
-        with pytest.raises(ValueError): emotion_of(number)
+        with pytest.raises(ValueError):
+            emotion_of(number)
 
 
 def test_2021(new, tmp_path):
@@ -28,7 +29,9 @@ def test_2021(new, tmp_path):
     stored = rows(tmp_path)
     assert {k: s["faces"] for k, s in summary["splits"].items()} == {"train": 5, "val": 3}
     assert stored["affectnet/val_set/images/6.jpg"]["emotion"] == 6 and not any(r["aus_valid"] for r in stored.values())
-    assert all(r["landmarks_valid"] for r in stored.values()) and summary["splits"]["train"]["how"] == {"landmarks of the data set": 5}
+    assert all(r["landmarks_valid"] for r in stored.values()) and summary["splits"]["train"]["how"] == {
+        "landmarks of the data set": 5
+    }
 
 
 @pytest.mark.parametrize("value, number", [(np.array("3"), 3), (np.array(3), 3), (np.array(3.0), 3), (np.array([3]), 3), (np.array(b"3"), 3), (np.array("-0.25"), -0.25)])
@@ -40,8 +43,10 @@ def test_scalars(tmp_path, value, number):
 @pytest.mark.parametrize("value, says", [(np.array("x"), "not a number"), (np.array([1, 2]), "not one number"), (np.array({"a": 1}, dtype=object), "pickle"), (np.zeros(99999), "too large")])
 def test_what_is_no_scalar(tmp_path, value, says):
     np.save(tmp_path / "a.npy", value)
-    with pytest.raises(ValueError, match=says): read_scalar(tmp_path / "a.npy")
-    with pytest.raises(ValueError, match="no b.npy"): read_scalar(tmp_path / "b.npy")
+    with pytest.raises(ValueError, match=says):
+        read_scalar(tmp_path / "a.npy")
+    with pytest.raises(ValueError, match="no b.npy"):
+        read_scalar(tmp_path / "b.npy")
 
 
 def test_landmarks_that_are_no_face_are_not_stored(tmp_path):
@@ -53,7 +58,10 @@ def test_landmarks_that_are_no_face_are_not_stored(tmp_path):
     np.save(notes / "4_exp.npy", np.array("9"))
     summary = convert(AffectNet2021(tmp_path / "a"), tmp_path / "out", size=32, progress=False)
     stored = rows(tmp_path / "out")
-    assert summary["splits"]["train"]["how"] == {"landmarks of the data set": 1, "the whole picture": 2} and summary["splits"]["train"]["skipped"] == 2
+    assert (
+        summary["splits"]["train"]["how"] == {"landmarks of the data set": 1, "the whole picture": 2}
+        and summary["splits"]["train"]["skipped"] == 2
+    )
     assert not stored["affectnet/train_set/images/1.jpg"]["landmarks_valid"]
     text = (tmp_path / "out" / "skipped.csv").read_text()
     assert "no 3_exp.npy" in text and "uncertain" in text
@@ -77,7 +85,10 @@ def test_2017_the_box_is_the_last_resort(tmp_path):
     fields[2][5], fields[2][3] = "", "nan"
     (tmp_path / "a" / "training.csv").write_text("\n".join(map(",".join, fields)))
     summary = convert(AffectNet2017(tmp_path / "a"), tmp_path / "out", size=32, progress=False)
-    assert summary["splits"]["train"]["how"] == {"a guess from the box": 1, "landmarks of the data set": 3} and summary["splits"]["train"]["skipped"] == 1
+    assert (
+        summary["splits"]["train"]["how"] == {"a guess from the box": 1, "landmarks of the data set": 3}
+        and summary["splits"]["train"]["skipped"] == 1
+    )
 
 
 def test_2017_paths_stay_inside(tmp_path):
@@ -89,18 +100,31 @@ def test_2017_paths_stay_inside(tmp_path):
 
 def test_aus_are_joined(new, tmp_path):
     _, _, points, aus = drawn(8, 64)
-    for k in range(4): openface_csv(tmp_path / "t" / f"{k}.csv", aus[k:k + 1], points[k:k + 1], video=False)
+    for k in range(4):
+        openface_csv(tmp_path / "t" / f"{k}.csv", aus[k:k + 1], points[k:k + 1], video=False)
     summary = convert(AffectNet2021(new, aus=tmp_path / "t"), tmp_path / "out", size=32, progress=False)
     stored = rows(tmp_path / "out")
     assert summary["left out"] == {"with AUs": 4, "without AUs": 4}
-    assert np.allclose(stored["affectnet/train_set/images/3.jpg"]["aus"], aus[3][:, None], atol=0.001) and not stored["affectnet/val_set/images/7.jpg"]["aus_valid"]
+    assert (
+        np.allclose(stored["affectnet/train_set/images/3.jpg"]["aus"], aus[3][:, None], atol=0.001)
+        and not stored["affectnet/val_set/images/7.jpg"]["aus_valid"]
+    )
     (tmp_path / "labels.pkl").write_bytes(b"\x80\x04")
-    with pytest.raises(ValueError, match="pickle"): AffectNet2021(new, aus=tmp_path / "labels.pkl").walk()
+    with pytest.raises(ValueError, match="pickle"):
+        AffectNet2021(new, aus=tmp_path / "labels.pkl").walk()
 
 
 # names in the pattern of the real set: model, ethnicity, gender, emotion, gaze and angle vary
-NAMES = ["Rafd090_28_Caucasian_male_angry_frontal.jpg", "Rafd090_41_Kid_female_neutral_frontal.jpg", "Rafd045_28_Caucasian_male_contemptuous_left.jpg", "Rafd135_73_Moroccan_male_surprised_right.jpg",
-         "Rafd090_73_Moroccan_male_happy_right.jpg", "Rafd180_73_Moroccan_male_surprised_right.jpg", "Rafd000_01_Caucasian_female_angry_frontal.jpg", "Rafd090_01_Caucasian_female_sad_frontal.jpg"]
+NAMES = [
+    "Rafd090_28_Caucasian_male_angry_frontal.jpg",
+    "Rafd090_41_Kid_female_neutral_frontal.jpg",
+    "Rafd045_28_Caucasian_male_contemptuous_left.jpg",
+    "Rafd135_73_Moroccan_male_surprised_right.jpg",
+    "Rafd090_73_Moroccan_male_happy_right.jpg",
+    "Rafd180_73_Moroccan_male_surprised_right.jpg",
+    "Rafd000_01_Caucasian_female_angry_frontal.jpg",
+    "Rafd090_01_Caucasian_female_sad_frontal.jpg",
+]
 
 
 @pytest.mark.parametrize("stem, answer", [("Rafd090_28_Caucasian_male_angry_frontal", (90, "28", "anger")), ("Rafd180_73_Moroccan_male_surprised_right", (180, "73", "surprise")),
@@ -112,37 +136,67 @@ def test_names(stem, answer):
 
 @pytest.mark.parametrize("stem", ["", "Rafd90_28_Caucasian_male_angry_frontal", "Rafd090_28_Caucasian_male_bored_frontal", "Rafd090_28_Caucasian_male_angry_frontal (1)", "thumbs"])
 def test_other_names(stem):
-    with pytest.raises(ValueError, match="RaFD"): read_rafd(stem)
+    with pytest.raises(ValueError, match="RaFD"):
+        read_rafd(stem)
 
 
 def test_rafd(tmp_path):
     rafd(tmp_path / "r", NAMES)
     (tmp_path / "r" / "cover.jpg").write_bytes(b"x")
-    summary = convert(RaFD(tmp_path / "r", aus=tmp_path / "r" / "openface", val=0.25, test=0.25), tmp_path / "out", size=32, progress=False)
-    assert {k: s["people"] for k, s in summary["splits"].items()} == {"train": 2, "val": 1, "test": 1} and sum(s["faces"] for s in summary["splits"].values()) == 6
-    assert summary["left out"] == {"taken from 000°": 1, "taken from 180°": 1, "with AUs": 6} and summary["not read"] == 1
+    summary = convert(
+        RaFD(tmp_path / "r", aus=tmp_path / "r" / "openface", val=0.25, test=0.25),
+        tmp_path / "out",
+        size=32,
+        progress=False,
+    )
+    assert {k: s["people"] for k, s in summary["splits"].items()} == {"train": 2, "val": 1, "test": 1} and sum(
+        s["faces"] for s in summary["splits"].values()
+    ) == 6
+    assert (
+        summary["left out"] == {"taken from 000°": 1, "taken from 180°": 1, "with AUs": 6} and summary["not read"] == 1
+    )
     row = rows(tmp_path / "out")[f"rafd/{NAMES[4]}"]
     assert row["aus_valid"] and row["landmarks_valid"] and row["emotion"] == 1
 
 
 def test_rafd_without_a_table(tmp_path):
     rafd(tmp_path / "r", NAMES, table=False)
-    with pytest.raises(ValueError, match="--aus"): convert(RaFD(tmp_path / "r"), tmp_path / "out", progress=False)
+    with pytest.raises(ValueError, match="--aus"):
+        convert(RaFD(tmp_path / "r"), tmp_path / "out", progress=False)
     summary = convert(RaFD(tmp_path / "r", whole=True, angles=(90,)), tmp_path / "whole", size=32, progress=False)
-    assert sum(s["faces"] for s in summary["splits"].values()) == 4 and not any(r["aus_valid"] for r in rows(tmp_path / "whole").values())
+    assert sum(s["faces"] for s in summary["splits"].values()) == 4 and not any(
+        r["aus_valid"] for r in rows(tmp_path / "whole").values()
+    )
 
 
 @pytest.mark.parametrize("kind", ["2021", "2017", "rafd"])
 def test_damaged_folders(tmp_path, cases, kind):
-    root, make = tmp_path / "whole", {"2021": AffectNet2021, "2017": AffectNet2017, "rafd": lambda r: RaFD(r, aus=r)}[kind]
-    if kind == "2021": affectnet_2021(root, emotions=(0, 1, 2, 3, 4, 5))
-    elif kind == "2017": affectnet_2017(root, emotions=(0, 1, 2, 3, 4, 5))
-    else: rafd(root, NAMES[:4])
+    root, make = (
+        tmp_path / "whole",
+        {"2021": AffectNet2021, "2017": AffectNet2017, "rafd": lambda r: RaFD(r, aus=r)}[kind],
+    )
+    if kind == "2021":
+        affectnet_2021(root, emotions=(0, 1, 2, 3, 4, 5))
+    elif kind == "2017":
+        affectnet_2017(root, emotions=(0, 1, 2, 3, 4, 5))
+    else:
+        rafd(root, NAMES[:4])
     convert(make(root), tmp_path / "sound", size=16, progress=False)
-    name = lambda path: path.rsplit("/", 1)[-1].split(".")[0]
-    if kind == "2021": touched = lambda path: lambda source: name(source) in (name(path).split("_")[0], "x y" + name(path)) and not path.endswith("exp.npy")
-    elif kind == "2017": touched = lambda path: lambda source: path.endswith(".csv") or name(source) == name(path)
-    else: touched = lambda path: lambda source: name(source).removeprefix("x y") == name(path)
+    def name(path):
+        return path.rsplit("/", 1)[-1].split(".")[0]
+    if kind == "2021":
+        def touched(path):
+            return (
+                    lambda source: (
+                        name(source) in (name(path).split("_")[0], "x y" + name(path)) and not path.endswith("exp.npy")
+                    )
+                )
+    elif kind == "2017":
+        def touched(path):
+            return lambda source: path.endswith(".csv") or name(source) == name(path)
+    else:
+        def touched(path):
+            return lambda source: name(source).removeprefix("x y") == name(path)
     survives(root, make, rows(tmp_path / "sound"), tmp_path, cases(12, 500), touched)
 
 
@@ -151,6 +205,21 @@ def test_the_commands(new, tmp_path, capsys):
     affectnet_2017(tmp_path / "old")
     main_affectnet([str(tmp_path / "old"), str(tmp_path / "b"), "--size", "32", "--quiet", "--processes", "1"])
     rafd(tmp_path / "r", NAMES)
-    main_rafd([str(tmp_path / "r"), str(tmp_path / "c"), "--aus", str(tmp_path / "r"), "--angles", "90", "--size", "32", "--quiet", "--processes", "1"])
+    main_rafd(
+        [
+            str(tmp_path / "r"),
+            str(tmp_path / "c"),
+            "--aus",
+            str(tmp_path / "r"),
+            "--angles",
+            "90",
+            "--size",
+            "32",
+            "--quiet",
+            "--processes",
+            "1",
+        ]
+    )
     assert capsys.readouterr().out.count("train:") == 3
-    with pytest.raises(SystemExit, match="prepare_affectnet: nothing to convert"): main_affectnet([str(tmp_path / "r" / "openface"), str(tmp_path / "x"), "--quiet"])
+    with pytest.raises(SystemExit, match="prepare_affectnet: nothing to convert"):
+        main_affectnet([str(tmp_path / "r" / "openface"), str(tmp_path / "x"), "--quiet"])

@@ -52,7 +52,9 @@ def test_columns_in_any_order(tmp_path):
     openface_csv(tmp_path / "a.csv", AUS, POINTS)
     lines = [line.split(",") for line in (tmp_path / "a.csv").read_text().splitlines()]
     order = random.Random(0).sample(range(len(lines[0])), len(lines[0]))
-    (tmp_path / "a.csv").write_text("\ufeff" + "\r\n".join(",".join(line[i] for i in order) for line in lines), encoding="utf-8")
+    (tmp_path / "a.csv").write_text(
+        "\ufeff" + "\r\n".join(",".join(line[i] for i in order) for line in lines), encoding="utf-8"
+    )
     check(read_table(tmp_path / "a.csv"))
 
 
@@ -64,7 +66,9 @@ def test_py_feat(tmp_path):
 
 
 def test_plain_text_and_json(tmp_path):
-    (tmp_path / "a.txt").write_text("\n".join(f"my {k}.jpg " + " ".join(f"{5 * v:.4f}" for v in a) for k, a in enumerate(AUS)))
+    (tmp_path / "a.txt").write_text(
+        "\n".join(f"my {k}.jpg " + " ".join(f"{5 * v:.4f}" for v in a) for k, a in enumerate(AUS))
+    )
     (tmp_path / "a.json").write_text(json.dumps({f"my {k}": (5 * a).tolist() for k, a in enumerate(AUS)}))
     for name in ("a.txt", "a.json"):
         check(read_table(tmp_path / name), points=False)
@@ -74,23 +78,28 @@ def test_plain_text_and_json(tmp_path):
 @pytest.mark.parametrize("name, protocol", [("a.pkl", 4), ("a.csv", 4), ("a.json", 2), ("b.pickle", 0), ("b.txt", 0)])
 def test_pickles_are_refused_unopened(tmp_path, name, protocol):
     class Bomb:
-        def __reduce__(self): return pytest.fail, ("the pickle was opened",)
+        def __reduce__(self):
+            return pytest.fail, ("the pickle was opened",)
     (tmp_path / name).write_bytes(pickle.dumps({"a": Bomb()}, protocol=protocol))
-    with pytest.raises(ValueError, match="pickle.*json.dump"): read_table(tmp_path / name)
+    with pytest.raises(ValueError, match="pickle.*json.dump"):
+        read_table(tmp_path / name)
 
 
 @pytest.mark.parametrize("data, says", [(b"", "empty"), (b"  \n\n", "empty"), (b"frame, AU01_r\n1,\xff", "UTF-8"), (b"a,b\n1,2\n", "no columns of AUs"), (b"[1, 2]", "no columns"),
                                         (b"frame, confidence, success\n1, 0.9, 1\n", "-aus"), (b"hello world\n", "no row")])
 def test_what_is_no_table(tmp_path, data, says):
     (tmp_path / "a.csv").write_bytes(data)
-    with pytest.raises(ValueError, match=says): read_table(tmp_path / "a.csv")
+    with pytest.raises(ValueError, match=says):
+        read_table(tmp_path / "a.csv")
 
 
 def test_missing_aus_are_named(tmp_path):
     openface_csv(tmp_path / "a.csv", AUS, POINTS)
     (tmp_path / "a.csv").write_text((tmp_path / "a.csv").read_text().replace("AU12_r", "AU99_r"))
-    with pytest.raises(ValueError, match="AU12_r"): read_table(tmp_path / "a.csv")
-    with pytest.raises(FileNotFoundError): read_table(tmp_path / "none.csv")
+    with pytest.raises(ValueError, match="AU12_r"):
+        read_table(tmp_path / "a.csv")
+    with pytest.raises(FileNotFoundError):
+        read_table(tmp_path / "none.csv")
 
 
 @pytest.mark.parametrize("value", ["nan", "inf", "-1", "5.2", "1e308", "", "x"])
@@ -120,18 +129,30 @@ def test_scales(tmp_path):
 
 
 def test_a_folder_of_tables(tmp_path):
-    for k in range(3): openface_csv(tmp_path / "sub" / f"p{k}.csv", AUS[k:k + 1], POINTS[k:k + 1], video=False)
+    for k in range(3):
+        openface_csv(tmp_path / "sub" / f"p{k}.csv", AUS[k:k + 1], POINTS[k:k + 1], video=False)
     (tmp_path / "bad.csv").write_bytes(b"\xff")
     table = read_tables(tmp_path)
     check(table, range(3))
     assert [r.name for r in table.rows] == ["sub/p0", "sub/p1", "sub/p2"] and table.refused[0][0] == "bad"
-    with pytest.raises(ValueError, match="no table"): read_tables(tmp_path / "sub" / "..", confidence=1.1)
+    with pytest.raises(ValueError, match="no table"):
+        read_tables(tmp_path / "sub" / "..", confidence=1.1)
 
 
 def test_rows_find_their_pictures():
     big, small = POINTS[0].astype(np.float32), (POINTS[1] / 2).astype(np.float32)
-    finder = Finder([AURow("out/a.png", 0, 0, AUS[0]), AURow("b\\c.jpg", 0, 0, AUS[1]), AURow("d/c.jpg", 0, 0, AUS[2]), AURow("two", 0, 0, AUS[3], small), AURow("two", 0, 1, AUS[4], big),
-                     AURow("both", 0, 0, AUS[3]), AURow("both", 0, 1, AUS[4]), AURow("v1.2", 0, 0, AUS[5])])
+    finder = Finder(
+        [
+            AURow("out/a.png", 0, 0, AUS[0]),
+            AURow("b\\c.jpg", 0, 0, AUS[1]),
+            AURow("d/c.jpg", 0, 0, AUS[2]),
+            AURow("two", 0, 0, AUS[3], small),
+            AURow("two", 0, 1, AUS[4], big),
+            AURow("both", 0, 0, AUS[3]),
+            AURow("both", 0, 1, AUS[4]),
+            AURow("v1.2", 0, 0, AUS[5]),
+        ]
+    )
     assert finder.find("in/a.jpg") is not None and finder.find("b/c.png").name == "b\\c.jpg"
     assert finder.find("c.jpg") is None and finder.find("nobody.jpg") is None, "c is two pictures"
     assert finder.find("two.jpg").face == 1 and finder.find("both.jpg") is None

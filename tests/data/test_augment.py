@@ -1,4 +1,5 @@
-"""Lesson 04: picture, labels, landmarks and action units move together, and left and right change places in all of them."""
+"""Lesson 04: picture, labels, landmarks and action units move together, and left and right change places in all of
+them."""
 import kornia.augmentation as K
 import pytest
 import torch
@@ -45,30 +46,46 @@ def test_the_mirror_of_a_batch_is_the_batch_of_the_mirror():
 
 
 def test_landmarks_change_places_and_come_back(batch):
-    assert sorted(LANDMARK_MIRROR) == list(range(68)) and all(LANDMARK_MIRROR[LANDMARK_MIRROR[k]] == k for k in range(68))
-    assert [k for k in range(68) if LANDMARK_MIRROR[k] == k] == [8, 27, 28, 29, 30, 33, 51, 57, 62, 66], "the points on the midline"
+    assert sorted(LANDMARK_MIRROR) == list(range(68)) and all(
+        LANDMARK_MIRROR[LANDMARK_MIRROR[k]] == k for k in range(68)
+    )
+    assert [k for k in range(68) if LANDMARK_MIRROR[k] == k] == [8, 27, 28, 29, 30, 33, 51, 57, 62, 66], (
+        "the points on the midline"
+    )
     twice = mirror_landmarks(mirror_landmarks(batch["landmarks"], 96), 96)
     assert torch.allclose(twice, batch["landmarks"], atol=1e-4)
 
 
 @given(st.lists(st.booleans(), min_size=6, max_size=6))
 def test_only_the_chosen_are_mirrored_and_nothing_else_changes(which):
-    some = {"image": torch.rand(6, 3, 8, 8), "aus": torch.rand(6, 17, 2), "source": ["drawn"] * 6, "identity": torch.arange(6)}
+    some = {
+        "image": torch.rand(6, 3, 8, 8),
+        "aus": torch.rand(6, 17, 2),
+        "source": ["drawn"] * 6,
+        "identity": torch.arange(6),
+    }
     kept = {k: v.clone() if isinstance(v, torch.Tensor) else list(v) for k, v in some.items()}
     got = mirror_faces(some, torch.tensor(which))
     for k, mirrored in enumerate(which):
         assert torch.equal(got["image"][k], some["image"][k].flip(-1) if mirrored else some["image"][k])
         assert torch.equal(got["aus"][k], some["aus"][k].flip(-1) if mirrored else some["aus"][k])
-    assert got["source"] == kept["source"] and torch.equal(got["identity"], kept["identity"]) and torch.equal(some["image"], kept["image"])
+    assert (
+        got["source"] == kept["source"]
+        and torch.equal(got["identity"], kept["identity"])
+        and torch.equal(some["image"], kept["image"])
+    )
 
 
 def eye_gaps(batch):
-    """N×2: centre of the left and the right eye's label against the centre of its landmarks, in pixels; and N×2 bool: is enough of the eye seen that a few pixels, rounded differently, do not move its centre?"""
+    """N×2: centre of the left and the right eye's label against the centre of its landmarks, in pixels; and N×2 bool:
+    is enough of the eye seen that a few pixels, rounded differently, do not move its centre?"""
     line, gaps, seen = torch.arange(batch["labels"].shape[-1], dtype=torch.float32), [], []
     for number, points in ((4, slice(42, 48)), (5, slice(36, 42))):
         where = (batch["labels"] == number).float()
         area = where.sum((1, 2))
-        centre = torch.stack([(where.sum(1) * line).sum(1), (where.sum(2) * line).sum(1)], 1) / area.clamp(min=1)[:, None]
+        centre = (
+            torch.stack([(where.sum(1) * line).sum(1), (where.sum(2) * line).sum(1)], 1) / area.clamp(min=1)[:, None]
+        )
         gaps.append((centre - batch["landmarks"][:, points].mean(1)).norm(dim=1))
         seen.append((area > 18) & ((batch["landmarks"][:, points] - 47.5).abs().amax((1, 2)) < 40))
     return torch.stack(gaps, 1), torch.stack(seen, 1)
@@ -96,7 +113,11 @@ def test_seeds_ranges_and_fields(batch):
     again = augment(batch)
     assert torch.equal(one["image"], again["image"]) and torch.equal(one["labels"], again["labels"])
     assert one["image"].min() >= -1 and one["image"].max() <= 1 and one["labels"].dtype == batch["labels"].dtype
-    assert set(one["labels"].unique().tolist()) <= set(range(19)) and one.keys() == batch.keys() and one["source"] == batch["source"]
+    assert (
+        set(one["labels"].unique().tolist()) <= set(range(19))
+        and one.keys() == batch.keys()
+        and one["source"] == batch["source"]
+    )
     assert not torch.equal(one["image"], batch["image"]) and torch.equal(one["aus_valid"], batch["aus_valid"])
 
 

@@ -26,23 +26,34 @@ def test_bit_for_bit(tmp_path, grey):
     collection = CelebAMask(tmp_path)
     records = collection.walk().records
     assert len(records) == 4
-    for r in records: assert np.array_equal(collection.label_map(r), truth[int(r.key)])
+    for r in records:
+        assert np.array_equal(collection.label_map(r), truth[int(r.key)])
 
 
 @pytest.mark.parametrize("header", [True, False])
 def test_the_official_split(tmp_path, header):
     celebamask(tmp_path, header=header)
-    assert {r.key: r.split for r in CelebAMask(tmp_path).walk().records} == {"0": "train", "1": "train", "2000": "val", "2001": "test"}
+    assert {r.key: r.split for r in CelebAMask(tmp_path).walk().records} == {
+        "0": "train",
+        "1": "train",
+        "2000": "val",
+        "2001": "test",
+    }
 
 
 def test_borders_of_the_split_and_damaged_lines(tmp_path):
     path = tmp_path / "m.txt"
-    path.write_text("idx orig_idx orig_file\n" + "\n".join(f"{k} {o} {o + 1:06d}.jpg" for k, o in enumerate((162770, 162771, 182637, 182638))) + "\n7 nan x.jpg\n8 12\n9 13 000099.jpg\n")
+    path.write_text(
+        "idx orig_idx orig_file\n"
+        + "\n".join(f"{k} {o} {o + 1:06d}.jpg" for k, o in enumerate((162770, 162771, 182637, 182638)))
+        + "\n7 nan x.jpg\n8 12\n9 13 000099.jpg\n"
+    )
     found, refused = read_mapping(path)
     assert [found[k][0] for k in range(4)] == ["train", "val", "val", "test"] and len(refused) == 3
     for data in (b"", b"\xff\xfe", b"a b c\n"):
         path.write_bytes(data)
-        with pytest.raises(ValueError, match="m.txt"): read_mapping(path)
+        with pytest.raises(ValueError, match="m.txt"):
+            read_mapping(path)
 
 
 def test_rows(tree, tmp_path):
@@ -51,7 +62,9 @@ def test_rows(tree, tmp_path):
     stored = rows(tmp_path)
     assert {k: s["faces"] for k, s in summary["splits"].items()} == {"train": 2, "val": 1, "test": 1}
     assert all(r["labels_valid"] and not r["aus_valid"] and r["identity"] == -1 for r in stored.values())
-    assert sum(summary["splits"]["train"]["pixels"]) == 2 * 48 * 48 and summary["splits"]["train"]["how"] == {"eyes and mouth of the labels": 2}
+    assert sum(summary["splits"]["train"]["pixels"]) == 2 * 48 * 48 and summary["splits"]["train"]["how"] == {
+        "eyes and mouth of the labels": 2
+    }
 
 
 def merged(root, kind, order="official"):
@@ -63,7 +76,8 @@ def merged(root, kind, order="official"):
         if kind == "indices":
             image = image.convert("P")
             image.putpalette(sum(PALETTES["CelebAMask-HQ"], ()))
-        elif kind != "numbers": image = Image.fromarray(np.array(PALETTES[kind], np.uint8)[m])
+        elif kind != "numbers":
+            image = Image.fromarray(np.array(PALETTES[kind], np.uint8)[m])
         (root / "maps").mkdir(exist_ok=True)
         image.save(root / "maps" / f"f{k}.png")
     return labels
@@ -75,22 +89,29 @@ def test_merged_maps(tmp_path, kind, order, other):
     truth = merged(tmp_path, kind, order)
     collection = CelebAMask(tmp_path, labels=Path("maps"), images="images", order=order)
     records = collection.walk().records
-    for r in records: assert np.array_equal(collection.label_map(r), truth[int(r.key[1:])])
-    with pytest.raises(ValueError, match=f"Say order '{order}'"): CelebAMask(tmp_path, labels=Path("maps"), images="images", order=other).walk()
+    for r in records:
+        assert np.array_equal(collection.label_map(r), truth[int(r.key[1:])])
+    with pytest.raises(ValueError, match=f"Say order '{order}'"):
+        CelebAMask(tmp_path, labels=Path("maps"), images="images", order=other).walk()
 
 
 def test_identities_and_aus(tree, tmp_path):
     root, _ = tree
     (tmp_path / "identity_CelebA.txt").write_text("119614.jpg 7\n099095.jpg 7\n170001.jpg 8\n190001.jpg 9\n")
     _, _, points, aus = drawn(4, 96)
-    for k, n in enumerate((0, 1, 2000)): openface_csv(tmp_path / "t" / f"{n}.csv", aus[k:k + 1], points[k:k + 1], video=False)
+    for k, n in enumerate((0, 1, 2000)):
+        openface_csv(tmp_path / "t" / f"{n}.csv", aus[k:k + 1], points[k:k + 1], video=False)
     collection = CelebAMask(root, identities=tmp_path / "identity_CelebA.txt", aus=tmp_path / "t")
     summary = convert(collection, tmp_path / "out", size=32, progress=False)
     stored = rows(tmp_path / "out")
     assert summary["splits"]["train"]["people"] == 1 and summary["left out"] == {"with AUs": 3, "without AUs": 1}
-    assert np.allclose(stored["celebamask/2000"]["aus"], aus[2][:, None], atol=0.001) and not stored["celebamask/2001"]["aus_valid"]
+    assert (
+        np.allclose(stored["celebamask/2000"]["aus"], aus[2][:, None], atol=0.001)
+        and not stored["celebamask/2001"]["aus_valid"]
+    )
     (tmp_path / "identity_CelebA.txt").write_text("119614.jpg 7\n170001.jpg 7\n")
-    with pytest.raises(ValueError, match="one split only"): convert(collection, tmp_path / "leak", size=32, progress=False)
+    with pytest.raises(ValueError, match="one split only"):
+        convert(collection, tmp_path / "leak", size=32, progress=False)
 
 
 def test_faces_whose_eyes_nobody_labelled():
@@ -104,12 +125,15 @@ def test_faces_whose_eyes_nobody_labelled():
 def test_sizes_of_maps():
     m = drawn(4, 96)[1][0]
     assert np.array_equal(fit_labels(m, 192, 192)[::2, 1::2], m) and fit_labels(m, 64, 64).shape == (64, 64)
-    with pytest.raises(ValueError, match="cannot lie"): fit_labels(m, 96, 192)
+    with pytest.raises(ValueError, match="cannot lie"):
+        fit_labels(m, 96, 192)
 
 
 def test_wrong_folders(tmp_path, tree):
-    with pytest.raises(FileNotFoundError, match="--images"): CelebAMask(tmp_path).walk()
-    with pytest.raises(FileNotFoundError, match="--labels"): CelebAMask(tree[0], labels=Path("nowhere")).walk()
+    with pytest.raises(FileNotFoundError, match="--images"):
+        CelebAMask(tmp_path).walk()
+    with pytest.raises(FileNotFoundError, match="--labels"):
+        CelebAMask(tree[0], labels=Path("nowhere")).walk()
 
 
 def test_damaged_trees(tree, tmp_path, cases):
@@ -124,9 +148,11 @@ def test_damaged_trees(tree, tmp_path, cases):
 def test_the_command(tree, tmp_path, capsys, monkeypatch):
     main([str(tree[0]), str(tmp_path / "out"), "--size", "32", "--quiet", "--processes", "1"])
     assert "train: 2 faces" in capsys.readouterr().out
-    with pytest.raises(SystemExit, match="prepare_celebamask: .*--images"): main([str(tmp_path), str(tmp_path / "x"), "--quiet"])
+    with pytest.raises(SystemExit, match="prepare_celebamask: .*--images"):
+        main([str(tmp_path), str(tmp_path / "x"), "--quiet"])
     for name in ("celebamask", "openface", "affectnet", "rafd"):
         monkeypatch.setattr(sys, "argv", [f"prepare_{name}.py", "--help"])
-        with pytest.raises(SystemExit) as stop: runpy.run_path(str(Path(__file__).parents[2] / "data_scripts" / f"prepare_{name}.py"), run_name="__main__")
+        with pytest.raises(SystemExit) as stop:
+            runpy.run_path(str(Path(__file__).parents[2] / "data_scripts" / f"prepare_{name}.py"), run_name="__main__")
         said = capsys.readouterr().out
         assert stop.value.code == 0 and all(option in said for option in ("--size", "--limit", "--processes", "--aus"))

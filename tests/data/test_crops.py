@@ -28,7 +28,9 @@ def test_the_frame_goes_with_the_face(angle, scale, dx, dy):
     turn = np.array([[math.cos(angle), math.sin(angle)], [-math.sin(angle), math.cos(angle)]])
     a, b = crop_of_landmarks(POINTS[0]), crop_of_landmarks(POINTS[0] @ turn * scale + (dx, dy))
     assert b.half == pytest.approx(a.half * scale, rel=1e-6)
-    assert np.allclose(move_points(POINTS[0], a, 64), move_points(POINTS[0] @ turn * scale + (dx, dy), b, 64), atol=1e-4)
+    assert np.allclose(
+        move_points(POINTS[0], a, 64), move_points(POINTS[0] @ turn * scale + (dx, dy), b, 64), atol=1e-4
+    )
 
 
 def test_a_crop_of_everything_is_the_picture():
@@ -65,8 +67,12 @@ def test_shrinking_averages_and_votes():
 def test_what_lies_outside_is_mirrored():
     crop = Crop(31.5, 31.5, 48)
     image, labels = cut(IMAGES[0], crop, 96), cut_labels(LABELS[0], crop, 96)
-    assert torch.allclose(image[:, 16:80, 16:80], IMAGES[0], atol=1e-4) and np.array_equal(labels[16:80, 16:80], LABELS[0])
-    assert np.array_equal(labels[:16], labels[17:33][::-1]) and torch.allclose(image[:, :16], image[:, 17:33].flip(1), atol=1e-4)
+    assert torch.allclose(image[:, 16:80, 16:80], IMAGES[0], atol=1e-4) and np.array_equal(
+        labels[16:80, 16:80], LABELS[0]
+    )
+    assert np.array_equal(labels[:16], labels[17:33][::-1]) and torch.allclose(
+        image[:, :16], image[:, 17:33].flip(1), atol=1e-4
+    )
     assert outside(crop, 64, 64) == pytest.approx(1 - (64 / 96) ** 2, abs=0.05) and outside(whole(64, 64), 64, 64) == 0
 
 
@@ -86,27 +92,43 @@ def test_glasses_stand_in_for_eyes():
 
 @pytest.mark.parametrize("remove, says", [((3, 4, 5), "neither both eyes nor glasses"), ((10, 11, 12), "no mouth")])
 def test_labels_that_cannot_tell(remove, says):
-    with pytest.raises(ValueError, match=says): crop_of_labels(np.where(np.isin(LABELS[0], remove), 1, LABELS[0]).astype(np.uint8))
+    with pytest.raises(ValueError, match=says):
+        crop_of_labels(np.where(np.isin(LABELS[0], remove), 1, LABELS[0]).astype(np.uint8))
 
 
 def test_one_pixel_of_glasses():
     labels = np.ones((16, 16), np.uint8)
     labels[4, 4], labels[10, 5] = 3, 11
-    with pytest.raises(ValueError, match="one pixel"): crop_of_labels(labels)
+    with pytest.raises(ValueError, match="one pixel"):
+        crop_of_labels(labels)
 
 
 @pytest.mark.parametrize("eyes, mouth", [([[0, 0], [0, 0]], [0, 9]), ([[0, 0], [np.nan, 0]], [0, 9]), ([[0, 0], [1e9, 0]], [0, 9]), ([[0, 0], [20, 0]], [10, -20]),
                                          ([[0, 0], [20, 0]], [10, 200]), ([[0, 0], [20, 0]], [90, 20]), ([[20, 0], [0, 0]], [10, 20])])
 def test_points_that_are_no_face(eyes, mouth):
-    with pytest.raises(ValueError): frame_crop(np.array(eyes, float), np.array(mouth, float))
+    with pytest.raises(ValueError):
+        frame_crop(np.array(eyes, float), np.array(mouth, float))
 
 
 def test_landmarks_that_are_no_face(cases):
     rng = np.random.default_rng(0)
-    for p in POINTS: check_landmarks(p)
-    wrong = [rng.uniform(0, 64, (68, 2)) for _ in range(cases(30, 2000))] + [p[:, ::-1] for p in POINTS] + [p[::-1] for p in POINTS] + [p * (1, -1) for p in POINTS]
-    wrong += [np.where(np.arange(68)[:, None] == k, p + rng.choice([-60, 60], 2), p) for p in POINTS for k in range(68)]  # one damaged number
-    wrong += [np.zeros((68, 2)), POINTS[0] * np.nan, POINTS[0] * 1e9, POINTS[0][:67], POINTS[0].reshape(-1).reshape(2, 68).T]
+    for p in POINTS:
+        check_landmarks(p)
+    wrong = (
+        [rng.uniform(0, 64, (68, 2)) for _ in range(cases(30, 2000))]
+        + [p[:, ::-1] for p in POINTS]
+        + [p[::-1] for p in POINTS]
+        + [p * (1, -1) for p in POINTS]
+    )
+    # one damaged number
+    wrong += [np.where(np.arange(68)[:, None] == k, p + rng.choice([-60, 60], 2), p) for p in POINTS for k in range(68)]
+    wrong += [
+        np.zeros((68, 2)),
+        POINTS[0] * np.nan,
+        POINTS[0] * 1e9,
+        POINTS[0][:67],
+        POINTS[0].reshape(-1).reshape(2, 68).T,
+    ]
     for k, p in enumerate(wrong):
         with pytest.raises(ValueError, match="landmarks|eyes"):
             check_landmarks(p)
@@ -118,8 +140,11 @@ def test_boxes():
     a, b = crop_of_box(*low, *(high - low)), crop_of_landmarks(POINTS[0])
     assert abs(a.x - b.x) < 4 and abs(a.y - b.y) < 6 and a.half == pytest.approx(b.half, rel=0.25)
     for box in ((0, 0, 0, 0), (0, 0, np.nan, 5), (0, 0, 10, -10)):
-        with pytest.raises(ValueError): crop_of_box(*box)
+        with pytest.raises(ValueError):
+            crop_of_box(*box)
 
 
 def test_order_of_eyes():
-    assert eyes_of(POINTS[0])[0, 0] < eyes_of(POINTS[0])[1, 0] and mouth_of(POINTS[0])[1] > eyes_of(POINTS[0])[:, 1].max()
+    assert (
+        eyes_of(POINTS[0])[0, 0] < eyes_of(POINTS[0])[1, 0] and mouth_of(POINTS[0])[1] > eyes_of(POINTS[0])[:, 1].max()
+    )

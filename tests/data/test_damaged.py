@@ -1,4 +1,5 @@
-"""Bad input, through both doors: the editor's upload and expr-edit. Each file ends as a picture or as a sentence that names it; nothing else happens."""
+"""Bad input, through both doors: the editor's upload and expr-edit. Each file ends as a picture or as a sentence that
+names it; nothing else happens."""
 import gc
 import io
 import re
@@ -33,7 +34,8 @@ def image():
 
 
 @pytest.fixture(scope="module")
-def editor(): return ExpressionEditor(network(), size=32, device="cpu")
+def editor():
+    return ExpressionEditor(network(), size=32, device="cpu")
 
 
 @pytest.fixture(autouse=True)
@@ -50,16 +52,20 @@ def memory():
     """memory() -> megabytes that this process held at most, above what it held when the test began."""
     resource = pytest.importorskip("resource")
     gc.collect()
-    try: Path("/proc/self/clear_refs").write_text("5")  # Linux: forget the peaks of earlier tests
-    except OSError: pass
-    most = lambda: resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / (2**20 if sys.platform == "darwin" else 2**10)
+    try:
+        Path("/proc/self/clear_refs").write_text("5")  # Linux: forget the peaks of earlier tests
+    except OSError:
+        pass
+    def most():
+        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / (2**20 if sys.platform == "darwin" else 2**10)
     start = most()
     return lambda: most() - start
 
 
 @pytest.fixture
 def upload(editor):
-    """upload(name, data) -> "" or the sentence that the editor shows; checks that it is one, and that the editor goes on."""
+    """upload(name, data) -> "" or the sentence that the editor shows; checks that it is one, and that the editor goes
+    on."""
     pytest.importorskip("ipywidgets")
     pytest.importorskip("anywidget")
     from expr_course.editor import Editor
@@ -80,32 +86,44 @@ def upload(editor):
             assert tool.source is before and tool.edit == edit, "a refused file is on the table"
             assert name in words, f"which file? {words}"
             return words
-        assert tool.source.name == name and tool.source.data == data and tool.edit == edit and tool.stage.widget.before[:4] == tool.stage.widget.after[:4] == b"\x89PNG"
+        assert (
+            tool.source.name == name
+            and tool.source.data == data
+            and tool.edit == edit
+            and tool.stage.widget.before[:4] == tool.stage.widget.after[:4] == b"\x89PNG"
+        )
         tool.c.save["png"].click()
-        if words := complaint(): assert "floating-point" in words  # which a PNG cannot hold
-        else: Image.open(io.BytesIO(saved.pop())).load()
+        if words := complaint():
+            assert "floating-point" in words  # which a PNG cannot hold
+        else:
+            Image.open(io.BytesIO(saved.pop())).load()
         return ""
     return upload
 
 
 @pytest.fixture
 def command(editor, tmp_path, capsys):
-    """command(name, data) -> "" or what expr-edit says on standard error; checks that it is one line, and that nothing else was written."""
+    """command(name, data) -> "" or what expr-edit says on standard error; checks that it is one line, and that nothing
+    else was written."""
     def command(name, data):
         source, target = tmp_path / name, tmp_path / "edited.png"
         source.write_bytes(data)
         failed = photo_cli.edit_all(editor, [(source, target)], aus={"AU12": 0.8})
         words = capsys.readouterr().err
         assert sorted(path.name for path in tmp_path.iterdir()) == sorted([name] + ["edited.png"] * (not failed))
-        if failed: assert words.startswith("expr-edit: ") and words.count("\n") == 1 and name in words, words
-        else: Image.open(target).load()
-        for path in tmp_path.iterdir(): path.unlink()
+        if failed:
+            assert words.startswith("expr-edit: ") and words.count("\n") == 1 and name in words, words
+        else:
+            Image.open(target).load()
+        for path in tmp_path.iterdir():
+            path.unlink()
         return words
     return command
 
 
 def through(door, files, memory, request):
-    """Every file through a door, with an eye on the clock and on the memory: how many became pictures, and how many sentences."""
+    """Every file through a door, with an eye on the clock and on the memory: how many became pictures, and how many
+    sentences."""
     act, most, counts, slowest = request.getfixturevalue(door), COPIES * LIMITS[door] * 12 / 2**20, Counter(), (0.0, "")
     for name, data in files:
         start = time.process_time()
@@ -113,7 +131,9 @@ def through(door, files, memory, request):
         seconds = time.process_time() - start
         slowest = max(slowest, (seconds, name))
         assert seconds < SECONDS and memory() < most, f"{name}: {seconds:.0f} s, {memory():.0f} MB"
-    print(f"{door}: {dict(counts)}, slowest {slowest[1]} with {slowest[0]:.1f} s of CPU, at most {memory():.0f} MB more")
+    print(
+        f"{door}: {dict(counts)}, slowest {slowest[1]} with {slowest[0]:.1f} s of CPU, at most {memory():.0f} MB more"
+    )
     return counts
 
 

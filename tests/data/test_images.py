@@ -104,7 +104,8 @@ def test_every_mode_has_a_way_in(mode, comes_back):
     back = picture.restore(picture.rgb)
     assert back.mode == comes_back and back.size == SIZE
     assert np.array_equal(np.asarray(back), np.asarray(open_image(back).restore(open_image(back).rgb)))
-    if mode in ("1", "P", "CMYK"): assert np.array_equal(np.asarray(back), np.asarray(image.convert(comes_back)))
+    if mode in ("1", "P", "CMYK"):
+        assert np.array_equal(np.asarray(back), np.asarray(image.convert(comes_back)))
 
 
 def test_palette_with_transparency_keeps_it():
@@ -202,44 +203,64 @@ def test_a_truncated_file_names_itself(tmp_path, format):
     path = tmp_path / "cut.img"
     for share in (0.3, 0.6, 0.9):
         path.write_bytes(data[:int(len(data) * share)])
-        with pytest.raises(ValueError, match="cut.img.*(damaged|not a picture)"): open_image(path)
+        with pytest.raises(ValueError, match="cut.img.*(damaged|not a picture)"):
+            open_image(path)
 
 
 @given(st.binary(max_size=200), st.sampled_from(["", "PNG", "JPEG", "GIF"]), st.integers(0, 60))
 def test_garbage_never_raises_anything_else(junk, start, keep):
     data = (stored(Image.fromarray(noise()), start)[:keep] if start else b"") + junk
-    try: check_any = open_image(data)
-    except ValueError as e: assert "the image of" in str(e)
-    else: assert check_any.rgb.ndim == 3
+    try:
+        check_any = open_image(data)
+    except ValueError as e:
+        assert "the image of" in str(e)
+    else:
+        assert check_any.rgb.ndim == 3
 
 
 def test_files_that_are_none(tmp_path):
     empty = tmp_path / "empty.jpg"
     empty.touch()
-    with pytest.raises(ValueError, match="empty.jpg.*0 bytes"): open_image(empty)
-    with pytest.raises(ValueError, match="0 bytes"): open_image(b"")
-    with pytest.raises(FileNotFoundError, match="nowhere.png.*check"): open_image(tmp_path / "nowhere.png")
-    with pytest.raises(ValueError, match="folder"): open_image(tmp_path)
-    with pytest.raises(ValueError, match="not a picture"): open_image(b"%PDF-1.7 ...")
-    with pytest.raises(ValueError, match="HEIC.*JPEG"): open_image(b"\x00\x00\x00\x18ftypheic" + b"\x00" * 40)
-    with pytest.raises(ValueError, match="not a picture"): open_image(b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n")
-    with pytest.raises(TypeError, match="list"): open_image([[1, 2], [3, 4]])
+    with pytest.raises(ValueError, match="empty.jpg.*0 bytes"):
+        open_image(empty)
+    with pytest.raises(ValueError, match="0 bytes"):
+        open_image(b"")
+    with pytest.raises(FileNotFoundError, match="nowhere.png.*check"):
+        open_image(tmp_path / "nowhere.png")
+    with pytest.raises(ValueError, match="folder"):
+        open_image(tmp_path)
+    with pytest.raises(ValueError, match="not a picture"):
+        open_image(b"%PDF-1.7 ...")
+    with pytest.raises(ValueError, match="HEIC.*JPEG"):
+        open_image(b"\x00\x00\x00\x18ftypheic" + b"\x00" * 40)
+    with pytest.raises(ValueError, match="not a picture"):
+        open_image(b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n")
+    with pytest.raises(TypeError, match="list"):
+        open_image([[1, 2], [3, 4]])
 
 
 def png_header(width, height):
     "A PNG that claims a size and holds nothing."
     body = b"IHDR" + struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)
-    return b"\x89PNG\r\n\x1a\n" + struct.pack(">I", 13) + body + struct.pack(">I", zlib.crc32(body)) + b"\x00\x00\x00\x00IDAT\x35\xaf\x06\x1e"
+    return (
+        b"\x89PNG\r\n\x1a\n"
+        + struct.pack(">I", 13)
+        + body
+        + struct.pack(">I", zlib.crc32(body))
+        + b"\x00\x00\x00\x00IDAT\x35\xaf\x06\x1e"
+    )
 
 
 @pytest.mark.parametrize("width, height", [(9000, 9000), (30_000, 30_000), (2**31 - 1, 2)])
 def test_huge_files_are_refused_by_their_header(width, height):
-    with pytest.raises(ValueError, match="large|max_pixels.*smaller"): open_image(png_header(width, height))
+    with pytest.raises(ValueError, match="large|max_pixels.*smaller"):
+        open_image(png_header(width, height))
 
 
 def test_max_pixels_is_the_readers_choice():
     image = Image.fromarray(noise())
-    with pytest.raises(ValueError, match=r"11×7.*max_pixels = 76"): open_image(image, max_pixels=76)
+    with pytest.raises(ValueError, match=r"11×7.*max_pixels = 76"):
+        open_image(image, max_pixels=76)
     assert open_image(image, max_pixels=77) and 77 < MAX_PIXELS
 
 
@@ -249,17 +270,21 @@ def test_max_pixels_is_the_readers_choice():
     (np.zeros((0, 9, 3)), "no pixels"), (np.full((5, 5), np.nan), "NaN"), (np.full((5, 5), 200.0), "200.*divide"), (np.full((5, 5), -1.0), "-1"),
     (np.array([[np.inf, 0]]), "infinity")])
 def test_arrays_that_cannot_be_meant(a, says):
-    with pytest.raises(ValueError, match=says): open_image(a)
+    with pytest.raises(ValueError, match=says):
+        open_image(a)
 
 
 @pytest.mark.parametrize("t, says", [
     (torch.zeros(3, 4, 4, dtype=torch.uint8), "127.5"), (torch.zeros(2, 3, 4, 4), "one picture"), (torch.zeros(4, 4), "4×4"),
     (torch.zeros(4, 4, 3), "4×4×3"), (torch.full((3, 4, 4), 255.0), "127.5"), (torch.full((3, 4, 4), torch.nan), "NaN"), (torch.zeros(3, 0, 4), "no pixels")])
 def test_tensors_that_cannot_be_meant(t, says):
-    with pytest.raises(ValueError, match=says): open_image(t)
+    with pytest.raises(ValueError, match=says):
+        open_image(t)
 
 
 def test_restore_refuses_another_size_and_nan():
     picture = open_image(noise())
-    with pytest.raises(ValueError, match="3×7×11.*3×8×8.*resize"): picture.restore(torch.zeros(3, 8, 8))
-    with pytest.raises(ValueError, match="NaN"): picture.restore(torch.full_like(picture.rgb, torch.nan))
+    with pytest.raises(ValueError, match="3×7×11.*3×8×8.*resize"):
+        picture.restore(torch.zeros(3, 8, 8))
+    with pytest.raises(ValueError, match="NaN"):
+        picture.restore(torch.full_like(picture.rgb, torch.nan))

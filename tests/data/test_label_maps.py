@@ -27,11 +27,13 @@ def test_there_and_back(values, order):
 
 @pytest.mark.parametrize("bad, says", [(np.full((2, 2), 19), "0 to 18"), (np.full((2, 2), 255, np.uint8), "one part"), (np.zeros((2, 2)), "whole numbers"), (np.zeros((2, 2, 3), np.uint8), "H×W"), (np.full((2, 2), -1), "0 to 18")])
 def test_what_is_no_label_map(bad, says):
-    with pytest.raises(ValueError, match=says): remap(bad, "official")
+    with pytest.raises(ValueError, match=says):
+        remap(bad, "official")
 
 
 def test_unknown_order():
-    with pytest.raises(ValueError, match="official, second"): remap(MAPS[0], "third")
+    with pytest.raises(ValueError, match="official, second"):
+        remap(MAPS[0], "third")
 
 
 def test_sides():
@@ -39,7 +41,19 @@ def test_sides():
     assert all(mirrored(swap_sides(m)) for m in MAPS)
     assert all(mirrored(m[:, ::-1]) for m in MAPS)
     assert mirrored(np.zeros((4, 4), np.uint8)) is None
-    assert [int(v) for v in swap_sides(np.arange(19, dtype=np.uint8)[None])[0]] == [0, 1, 2, 3, 5, 4, 7, 6, 9, 8, *range(10, 19)]
+    assert [int(v) for v in swap_sides(np.arange(19, dtype=np.uint8)[None])[0]] == [
+        0,
+        1,
+        2,
+        3,
+        5,
+        4,
+        7,
+        6,
+        9,
+        8,
+        *range(10, 19),
+    ]
 
 
 def test_later_parts_lie_over_earlier_ones():
@@ -50,15 +64,22 @@ def test_later_parts_lie_over_earlier_ones():
 
 
 def test_parts_that_do_not_fit():
-    with pytest.raises(ValueError, match="one size"): paint_parts({"skin": np.ones((3, 3), bool), "nose": np.ones((2, 3), bool)})
-    with pytest.raises(ValueError, match="beard"): paint_parts({"beard": np.ones((3, 3), bool)})
-    with pytest.raises(ValueError, match="no part"): paint_parts({})
+    with pytest.raises(ValueError, match="one size"):
+        paint_parts({"skin": np.ones((3, 3), bool), "nose": np.ones((2, 3), bool)})
+    with pytest.raises(ValueError, match="beard"):
+        paint_parts({"beard": np.ones((3, 3), bool)})
+    with pytest.raises(ValueError, match="no part"):
+        paint_parts({})
 
 
 @pytest.mark.parametrize("mode", ["L", "RGB", "1", "P", "RGBA", "LA", "I;16"])
 def test_a_part_in_any_mode(mode):
     mask = MAPS[0] == 1
-    image = Image.fromarray((mask * 65535).astype(np.uint16)) if mode == "I;16" else Image.fromarray((mask * 255).astype(np.uint8)).convert(mode)
+    image = (
+        Image.fromarray((mask * 65535).astype(np.uint16))
+        if mode == "I;16"
+        else Image.fromarray((mask * 255).astype(np.uint8)).convert(mode)
+    )
     assert np.array_equal(part_mask(image), mask)
 
 
@@ -74,7 +95,8 @@ def test_colors(palette, background):
     colors = np.array(PALETTES[palette], np.uint8)
     colors[0] = background
     assert len({tuple(c) for c in colors.tolist()}) == 19
-    for m in MAPS: assert np.array_equal(from_colors(colors[m]), m)
+    for m in MAPS:
+        assert np.array_equal(from_colors(colors[m]), m)
 
 
 def test_every_way_to_save_a_map(tmp_path):
@@ -83,34 +105,52 @@ def test_every_way_to_save_a_map(tmp_path):
     indexed = Image.fromarray(m).convert("P")
     indexed.putpalette(sum(PALETTES["CelebAMask-HQ"], ()))
     grey_palette = Image.fromarray(m).convert("P")
-    for k, image in enumerate((Image.fromarray(m), indexed, grey_palette, Image.fromarray(colors), Image.fromarray(colors).quantize(19, dither=0),
-                               Image.fromarray(np.stack([m] * 3, -1)), Image.fromarray(m.astype(np.uint16)), Image.fromarray(colors).convert("RGBA"))):
+    for k, image in enumerate(
+        (
+            Image.fromarray(m),
+            indexed,
+            grey_palette,
+            Image.fromarray(colors),
+            Image.fromarray(colors).quantize(19, dither=0),
+            Image.fromarray(np.stack([m] * 3, -1)),
+            Image.fromarray(m.astype(np.uint16)),
+            Image.fromarray(colors).convert("RGBA"),
+        )
+    ):
         image.save(tmp_path / f"{k}.png")
         assert np.array_equal(read_numbers(tmp_path / f"{k}.png"), m), k
 
 
 def test_what_is_refused(tmp_path):
     Image.fromarray(np.array(PALETTES["CelebAMask-HQ"], np.uint8)[MAPS[0]]).save(tmp_path / "a.jpg")
-    with pytest.raises(ValueError, match="JPEG"): read_numbers(tmp_path / "a.jpg")
+    with pytest.raises(ValueError, match="JPEG"):
+        read_numbers(tmp_path / "a.jpg")
     Image.fromarray(MAPS[0] * 10).save(tmp_path / "b.png")
-    with pytest.raises(ValueError, match="0 to 18"): read_numbers(tmp_path / "b.png")
+    with pytest.raises(ValueError, match="0 to 18"):
+        read_numbers(tmp_path / "b.png")
     (tmp_path / "c.png").write_bytes(b"\x89PNG\r\n")
-    with pytest.raises(ValueError, match="c.png"): read_numbers(tmp_path / "c.png")
-    with pytest.raises(FileNotFoundError, match="d.png"): read_numbers(tmp_path / "d.png")
+    with pytest.raises(ValueError, match="c.png"):
+        read_numbers(tmp_path / "c.png")
+    with pytest.raises(FileNotFoundError, match="d.png"):
+        read_numbers(tmp_path / "d.png")
 
 
 @pytest.mark.parametrize("count", [1, 6])
 def test_the_detector(count):
     maps = MAPS[:count]
     assert check_order(maps, "official")["official"] > 0.9
-    with pytest.raises(ValueError, match="Say order 'second'"): check_order([to_order(m, "second") for m in maps], "official")
-    with pytest.raises(ValueError, match="Say order 'official'"): check_order(maps, "second")
+    with pytest.raises(ValueError, match="Say order 'second'"):
+        check_order([to_order(m, "second") for m in maps], "official")
+    with pytest.raises(ValueError, match="Say order 'official'"):
+        check_order(maps, "second")
     check_order([to_order(m, "second") for m in maps], "second")
-    with pytest.raises(ValueError, match="upside down"): check_order([m[::-1] for m in maps], "official")
+    with pytest.raises(ValueError, match="upside down"):
+        check_order([m[::-1] for m in maps], "official")
 
 
 def test_the_detector_sees_exchanged_sides():
-    with pytest.raises(ValueError, match="exchanged in 6 of 6"): check_order([swap_sides(m) for m in MAPS], "official")
+    with pytest.raises(ValueError, match="exchanged in 6 of 6"):
+        check_order([swap_sides(m) for m in MAPS], "official")
     check_order([swap_sides(MAPS[0]), *MAPS[1:]], "official")  # a few are as the real data are
 
 

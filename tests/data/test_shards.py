@@ -33,25 +33,36 @@ def home(tmp_path_factory):
 def copy(home, tmp_path):
     "A copy to be damaged."
     (tmp_path / "train").mkdir()
-    for f in (home / "train").iterdir(): (tmp_path / "train" / f.name).write_bytes(f.read_bytes())
+    for f in (home / "train").iterdir():
+        (tmp_path / "train" / f.name).write_bytes(f.read_bytes())
     return tmp_path
 
 
-def contents(folder): return {p.name: p.read_bytes() for p in sorted(Path(folder).iterdir())}
+def contents(folder):
+    return {p.name: p.read_bytes() for p in sorted(Path(folder).iterdir())}
 
 
 def same(a, b):
     for k in a:
-        if k == "image": assert (to_bytes(a[k]).int() - to_bytes(b[k]).int()).abs().max() <= 1
-        elif isinstance(a[k], Tensor): assert torch.allclose(a[k].float(), b[k].float(), atol=1e-4), k
-        else: assert a[k] == b[k], k
+        if k == "image":
+            assert (to_bytes(a[k]).int() - to_bytes(b[k]).int()).abs().max() <= 1
+        elif isinstance(a[k], Tensor):
+            assert torch.allclose(a[k].float(), b[k].float(), atol=1e-4), k
+        else:
+            assert a[k] == b[k], k
 
 
 # -- making -----------------------------------------------------------------------------------------------------------
 def test_the_manifest_says_what_the_folder_is(home):
     manifest = read_manifest(home / "train")
     made = manifest["settings"]
-    assert (made["version"], made["frame"], made["split"], made["count"], made["size"]) == (VERSION, dict(FRAME), "train", 20, 32)
+    assert (made["version"], made["frame"], made["split"], made["count"], made["size"]) == (
+        VERSION,
+        dict(FRAME),
+        "train",
+        20,
+        32,
+    )
     assert made["seeds"] == [SEEDS["train"].start, SEEDS["train"].stop]
     assert [e["faces"] for e in manifest["shards"].values()] == [8, 8, 4]
     assert set(contents(home / "train")) == {"manifest.json", *manifest["shards"]}
@@ -60,7 +71,8 @@ def test_the_manifest_says_what_the_folder_is(home):
 
 
 def test_interrupted_or_in_one_go_the_bytes_are_the_same(home, tmp_path):
-    for limit in (1, 0, 1, None): make_faces(tmp_path, "train", limit=limit, **SMALL)
+    for limit in (1, 0, 1, None):
+        make_faces(tmp_path, "train", limit=limit, **SMALL)
     assert contents(tmp_path / "train") == contents(home / "train")
     times = {p: p.stat().st_mtime_ns for p in (tmp_path / "train").glob("shard-*")}
     make_faces(tmp_path, "train", **SMALL)
@@ -103,48 +115,58 @@ def test_splits_share_nobody(home, tmp_path):
 @pytest.mark.parametrize("other, says", [(dict(size=48), "size is 32.*48"), (dict(seed=1), "seed"), (dict(count=30), "count"), (dict(shard_size=9), "shard_size")])
 def test_other_settings_in_the_same_folder_are_refused(home, other, says):
     before = contents(home / "train")
-    with pytest.raises(ValueError, match=f"{says}.*start afresh"): make_faces(home, "train", **SMALL | other)
+    with pytest.raises(ValueError, match=f"{says}.*start afresh"):
+        make_faces(home, "train", **SMALL | other)
     assert contents(home / "train") == before
 
 
 def test_another_version_of_the_renderer_is_refused(copy, monkeypatch):
     monkeypatch.setattr(shards, "VERSION", "other")
-    with pytest.raises(ValueError, match="version is.*'other'"): make_faces(copy, "train", **SMALL)
+    with pytest.raises(ValueError, match="version is.*'other'"):
+        make_faces(copy, "train", **SMALL)
 
 
 @pytest.mark.parametrize("bad, says", [(dict(split="training"), "'training'"), (dict(count=0), "at least 1"), (dict(shard_size=0), "at least 1"), (dict(size=16), "32 to 256")])
 def test_settings_that_cannot_be_meant(tmp_path, bad, says):
-    with pytest.raises(ValueError, match=says): make_faces(tmp_path, **SMALL | bad)
+    with pytest.raises(ValueError, match=says):
+        make_faces(tmp_path, **SMALL | bad)
     assert not list(tmp_path.iterdir())
 
 
 def test_a_full_disk_is_seen_before_work_begins(tmp_path, monkeypatch):
     monkeypatch.setattr(shards.shutil, "disk_usage", lambda _: type("Usage", (), {"free": 1000}))
-    with pytest.raises(ValueError, match="GB free: make room"): make_faces(tmp_path, **SMALL)
+    with pytest.raises(ValueError, match="GB free: make room"):
+        make_faces(tmp_path, **SMALL)
 
 
 def test_a_write_that_fails_leaves_nothing(tmp_path, monkeypatch):
     target = tmp_path / "x"
     write_whole(target, b"old")
     monkeypatch.setattr(shards.os, "fsync", lambda _: (_ for _ in ()).throw(OSError("no space left on device")))
-    with pytest.raises(OSError, match="no space"): write_whole(target, b"new")
+    with pytest.raises(OSError, match="no space"):
+        write_whole(target, b"new")
     assert contents(tmp_path) == {"x": b"old"}
 
 
 # -- damage -----------------------------------------------------------------------------------------------------------
 def damage(path, how):
     data = path.read_bytes()
-    if how == "gone": path.unlink()
-    elif how == "cut": path.write_bytes(data[:-100])
-    elif how == "empty": path.write_bytes(b"")
-    else: path.write_bytes(data[:1000] + bytes([data[1000] ^ 4]) + data[1001:])
+    if how == "gone":
+        path.unlink()
+    elif how == "cut":
+        path.write_bytes(data[:-100])
+    elif how == "empty":
+        path.write_bytes(b"")
+    else:
+        path.write_bytes(data[:1000] + bytes([data[1000] ^ 4]) + data[1001:])
 
 
 @pytest.mark.parametrize("how", ["gone", "cut", "empty", "one bit"])
 def test_a_damaged_shard_is_named_and_made_again(home, copy, how):
     path = copy / "train" / "shard-00001.parquet"
     damage(path, how)
-    with pytest.raises(ValueError, match=r"(?s)shard-00001.parquet.*expr-faces"): verify(copy)
+    with pytest.raises(ValueError, match=r"(?s)shard-00001.parquet.*expr-faces"):
+        verify(copy)
     with pytest.raises(ValueError, match="shard-00001.parquet is (missing or )?damaged.*expr-faces"):
         source = FaceShards(copy, "train", 8, seed=None)
         source.batch(1)
@@ -156,37 +178,46 @@ def test_a_damaged_shard_is_named_and_made_again(home, copy, how):
 def test_a_damaged_manifest_is_named(copy, text):
     (copy / "train" / "manifest.json").write_text(text)
     for call in (lambda: FaceShards(copy, "train"), lambda: verify(copy), lambda: make_faces(copy, "train", **SMALL)):
-        with pytest.raises(ValueError, match="manifest.json is damaged.*delete it"): call()
+        with pytest.raises(ValueError, match="manifest.json is damaged.*delete it"):
+            call()
 
 
 def test_a_lost_manifest_is_made_again(home, copy):
     (copy / "train" / "manifest.json").unlink()
-    with pytest.raises(FileNotFoundError, match="manifest.json.*expr-faces"): FaceShards(copy, "train")
-    with pytest.raises(FileNotFoundError, match="no split"): verify(copy)
+    with pytest.raises(FileNotFoundError, match="manifest.json.*expr-faces"):
+        FaceShards(copy, "train")
+    with pytest.raises(FileNotFoundError, match="no split"):
+        verify(copy)
     make_faces(copy, "train", **SMALL)
     assert contents(copy / "train") == contents(home / "train")
 
 
 def test_an_unfinished_folder_is_not_read(tmp_path):
     make_faces(tmp_path, "train", limit=1, **SMALL)
-    with pytest.raises(ValueError, match="8 of 20 faces"): FaceShards(tmp_path, "train")
-    with pytest.raises(ValueError, match="8 of 20 faces"): verify(tmp_path)
+    with pytest.raises(ValueError, match="8 of 20 faces"):
+        FaceShards(tmp_path, "train")
+    with pytest.raises(ValueError, match="8 of 20 faces"):
+        verify(tmp_path)
 
 
 def test_faces_of_another_version_warn(home, monkeypatch):
     monkeypatch.setattr(shards, "VERSION", "99")
-    with pytest.warns(UserWarning, match=f"version {VERSION} of the renderer and this is 99"): FaceShards(home, "train")
+    with pytest.warns(UserWarning, match=f"version {VERSION} of the renderer and this is 99"):
+        FaceShards(home, "train")
 
 
 def test_every_flipped_data_bit_is_noticed_or_harmless(home, tmp_path, cases):
-    "Most of the file is pages of data, which carry checksums; a few bits of headers may slip through (the SHA-256 sees them)."
+    """Most of the file is pages of data, which carry checksums; a few bits of headers may slip through (the SHA-256
+    sees them)."""
     path = home / "train" / "shard-00000.parquet"
     data, right = path.read_bytes(), read_shard(path).to_pylist()
     silent, places = 0, range(0, len(data), len(data) // cases(40, 1000))
     for i in places:
         (tmp_path / "x").write_bytes(data[:i] + bytes([data[i] ^ 16]) + data[i + 1:])
-        try: silent += read_shard(tmp_path / "x").to_pylist() != right
-        except ValueError as e: assert "damaged" in str(e)
+        try:
+            silent += read_shard(tmp_path / "x").to_pylist() != right
+        except ValueError as e:
+            assert "damaged" in str(e)
     assert silent <= 0.05 * len(places)
 
 
@@ -196,7 +227,8 @@ def test_every_door_gives_the_same_batches(home):
     doors = [CachedFaces(DrawnFaces("train", 32, 10), 20, 5, seed=None), FaceShards(home, "train", 5, seed=None),
              FaceShards(home, "train", 5, seed=None, streaming=True)]
     for k in range(4):
-        for door in doors: same(door.batch(k), drawn.batch(k))
+        for door in doors:
+            same(door.batch(k), drawn.batch(k))
 
 
 def test_datasets_reads_the_folder(home):
@@ -210,9 +242,12 @@ def test_datasets_reads_the_folder(home):
 
 @pytest.mark.parametrize("streaming", [False, True])
 def test_shards_resume_at_any_batch(home, streaming):
-    make = lambda: FaceShards(home, "train", 6, seed=3, streaming=streaming, mix=2)
+    def make():
+        return FaceShards(home, "train", 6, seed=3, streaming=streaming, mix=2)
     row = [b["identity"].tolist() for _, b in zip(range(9), make())]
-    assert [sorted(sum(row, [])[e * 20:(e + 1) * 20]) for e in range(2)] == [sorted(face_numbers("train", 0, 0, 20))] * 2
+    assert [sorted(sum(row, [])[e * 20 : (e + 1) * 20]) for e in range(2)] == [
+        sorted(face_numbers("train", 0, 0, 20))
+    ] * 2
     for k in (0, 1, 3, 4, 8):
         again = make()
         again.load_state_dict(json.loads(json.dumps({"position": k, "settings": make().settings()})))
@@ -222,7 +257,8 @@ def test_shards_resume_at_any_batch(home, streaming):
 def test_a_stream_keeps_few_shards(tmp_path):
     make_faces(tmp_path, "val", count=24, size=32, shard_size=4, progress=False)
     stream = FaceShards(tmp_path, "val", 4, streaming=True, mix=1)
-    for k in range(12): stream.batch(k)
+    for k in range(12):
+        stream.batch(k)
     assert stream.table.cache_info().currsize == 2 and stream.table.cache_info().misses <= 12
 
 
@@ -232,14 +268,16 @@ def test_an_epoch_holds_every_row_once_and_few_shards_at_a_time(seed, epoch, siz
     assert sorted(order) == list(range(sum(sizes)))
     shard = [j for j, s in enumerate(sizes) for _ in range(s)]
     lives = {}
-    for place, row in enumerate(order): lives.setdefault(shard[row], []).append(place)
+    for place, row in enumerate(order):
+        lives.setdefault(shard[row], []).append(place)
     assert all(max(p) - min(p) < sum(sorted(sizes)[-mix:]) for p in lives.values())
     assert epoch_order(None, epoch, tuple(sizes), mix).tolist() == list(range(sum(sizes)))
 
 
 def test_a_state_of_another_folder_is_refused(home, tmp_path):
     make_faces(tmp_path, "train", count=4, size=32, progress=False)
-    with pytest.raises(ValueError, match="made is.*start afresh"): FaceShards(tmp_path, "train").load_state_dict(FaceShards(home, "train").state_dict())
+    with pytest.raises(ValueError, match="made is.*start afresh"):
+        FaceShards(tmp_path, "train").load_state_dict(FaceShards(home, "train").state_dict())
 
 
 # -- the command ------------------------------------------------------------------------------------------------------
@@ -247,16 +285,20 @@ def test_the_command_makes_verifies_and_explains(tmp_path, capsys):
     usual = [str(tmp_path), "--split", "val", "--count", "6", "--size", "32", "--shard-size", "4", "--processes", "1"]
     main(usual + ["--limit", "1"])
     assert "4 of 6 faces" in capsys.readouterr().out
-    with pytest.raises(SystemExit, match="4 of 6"): main([str(tmp_path), "--verify"])
+    with pytest.raises(SystemExit, match="4 of 6"):
+        main([str(tmp_path), "--verify"])
     main(usual)
     main([str(tmp_path), "--verify"])
     assert "val: 6 faces" in capsys.readouterr().out
-    with pytest.raises(SystemExit, match="expr-faces: size is 32"): main(usual[:5] + ["--size", "64", "--shard-size", "4"])
-    with pytest.raises(SystemExit) as stopped: main(["--help"])
+    with pytest.raises(SystemExit, match="expr-faces: size is 32"):
+        main(usual[:5] + ["--size", "64", "--shard-size", "4"])
+    with pytest.raises(SystemExit) as stopped:
+        main(["--help"])
     assert stopped.value.code == 0 and "--split" in capsys.readouterr().out
 
 
 def test_the_script_is_the_command(monkeypatch, capsys):
     monkeypatch.setattr(sys, "argv", ["make_faces.py", "--help"])
-    with pytest.raises(SystemExit): runpy.run_path(str(Path(__file__).parents[2] / "data_scripts" / "make_faces.py"), run_name="__main__")
+    with pytest.raises(SystemExit):
+        runpy.run_path(str(Path(__file__).parents[2] / "data_scripts" / "make_faces.py"), run_name="__main__")
     assert "--shard-size" in capsys.readouterr().out

@@ -21,19 +21,37 @@ split_names = st.sampled_from(list(SEEDS))
 
 def same(a, b):
     assert a.keys() == b.keys()
-    for k in a: assert torch.equal(a[k], b[k]) if isinstance(a[k], Tensor) else a[k] == b[k], k
+    for k in a:
+        assert torch.equal(a[k], b[k]) if isinstance(a[k], Tensor) else a[k] == b[k], k
 
 
 def check_batch(batch, n, size):
     "The contract of every source."
-    shapes = dict(image=(n, 3, size, size), aus=(n, N_AUS, 2), labels=(n, size, size), landmarks=(n, 68, 2), aus_valid=(n,), labels_valid=(n,),
-                  landmarks_valid=(n,), identity=(n,), emotion=(n,))
+    shapes = dict(
+        image=(n, 3, size, size),
+        aus=(n, N_AUS, 2),
+        labels=(n, size, size),
+        landmarks=(n, 68, 2),
+        aus_valid=(n,),
+        labels_valid=(n,),
+        landmarks_valid=(n,),
+        identity=(n,),
+        emotion=(n,),
+    )
     assert batch.keys() == shapes.keys() | {"source", "version"} and len(batch["source"]) == len(batch["version"]) == n
-    for k, shape in shapes.items(): assert tuple(batch[k].shape) == shape, k
-    for k in ("image", "aus", "landmarks"): assert batch[k].dtype == torch.float32
-    for k in ("labels", "identity", "emotion"): assert batch[k].dtype == torch.long
-    for k in ("aus_valid", "labels_valid", "landmarks_valid"): assert batch[k].dtype == torch.bool
-    assert batch["image"].min() >= -1 and batch["image"].max() <= 1 and torch.equal(from_bytes(to_bytes(batch["image"])), batch["image"])
+    for k, shape in shapes.items():
+        assert tuple(batch[k].shape) == shape, k
+    for k in ("image", "aus", "landmarks"):
+        assert batch[k].dtype == torch.float32
+    for k in ("labels", "identity", "emotion"):
+        assert batch[k].dtype == torch.long
+    for k in ("aus_valid", "labels_valid", "landmarks_valid"):
+        assert batch[k].dtype == torch.bool
+    assert (
+        batch["image"].min() >= -1
+        and batch["image"].max() <= 1
+        and torch.equal(from_bytes(to_bytes(batch["image"])), batch["image"])
+    )
     assert batch["labels"].min() >= 0 and batch["labels"].max() <= 18
     assert batch["aus"].min() >= 0 and batch["aus"].max() <= 1
 
@@ -42,7 +60,8 @@ def check_batch(batch, n, size):
 def test_splits_share_no_seed_and_use_every_bit_that_counts():
     ranges = list(SEEDS.values())
     for a in ranges:
-        for b in ranges: assert a is b or a.stop <= b.start or b.stop <= a.start
+        for b in ranges:
+            assert a is b or a.stop <= b.start or b.stop <= a.start
     assert max(r.stop for r in ranges) <= 2**31, "torch seeds with 32 bits, and the renderer uses one of them"
 
 
@@ -56,8 +75,10 @@ def test_no_two_splits_hold_the_same_person(a, b, i, j):
 def test_split_seed_says_what_is_out_of_range(split):
     assert split_seed(split, len(SEEDS[split]) - 1) == SEEDS[split].stop - 1
     for k in (-1, len(SEEDS[split]), 2**40):
-        with pytest.raises(ValueError, match=f"{split} has seeds number 0 to"): split_seed(split, k)
-    with pytest.raises(ValueError, match="'valid'.*train, val, test"): split_seed("valid", 0)
+        with pytest.raises(ValueError, match=f"{split} has seeds number 0 to"):
+            split_seed(split, k)
+    with pytest.raises(ValueError, match="'valid'.*train, val, test"):
+        split_seed("valid", 0)
 
 
 @given(split_names, st.integers(-5, 2**40), st.integers(0, 2**40), st.integers(1, 130))
@@ -76,8 +97,10 @@ def test_runs_with_other_seeds_see_other_faces():
 
 @pytest.mark.parametrize("number", [-1, 2**31 * CROWD])
 def test_a_number_that_is_none(number):
-    with pytest.raises(ValueError, match="no face number"): split_of(number)
-    with pytest.raises(ValueError, match="no face number"): people([number])
+    with pytest.raises(ValueError, match="no face number"):
+        split_of(number)
+    with pytest.raises(ValueError, match="no face number"):
+        people([number])
 
 
 def test_mix_seed_is_stable_and_spreads():
@@ -115,7 +138,9 @@ def test_every_level_survives():
 
 @given(st.integers(1, 9), st.integers(1, 9), st.sampled_from([True, False]), st.integers(0, 99))
 def test_png_is_lossless(height, width, colour, seed):
-    pixels = np.random.default_rng(seed).integers(0, 256, (height, width, 3) if colour else (height, width)).astype(np.uint8)
+    pixels = (
+        np.random.default_rng(seed).integers(0, 256, (height, width, 3) if colour else (height, width)).astype(np.uint8)
+    )
     assert np.array_equal(from_png(to_png(pixels)), pixels)
 
 
@@ -131,8 +156,13 @@ def test_rows_and_batches_agree_whatever_is_known(known, seed):
     check_batch(batch, 2, 8)
     assert [bool(batch[f"{k}_valid"][0]) for k in ("aus", "labels", "landmarks")] == list(known)
     assert not any(batch[f"{k}_valid"][1] for k in ("aus", "labels", "landmarks"))
-    assert (batch["aus"][0] == (aus if known[0] else 0)).all() and (batch["landmarks"][0] == (landmarks if known[2] else 0)).all()
-    assert (batch["labels"][0].numpy() == (labels if known[1] else 0)).all() and batch["identity"].tolist() == [seed, -1]
+    assert (batch["aus"][0] == (aus if known[0] else 0)).all() and (
+        batch["landmarks"][0] == (landmarks if known[2] else 0)
+    ).all()
+    assert (batch["labels"][0].numpy() == (labels if known[1] else 0)).all() and batch["identity"].tolist() == [
+        seed,
+        -1,
+    ]
     same(collate(rows_of(batch)), batch)
 
 
@@ -142,7 +172,8 @@ def test_the_schema_holds_a_row():
     stored = Dataset.from_list(rows_of(batch), features=features())
     assert data.FEATURES == features() == stored.features
     same(collate([stored[i] for i in range(3)]), batch)
-    with pytest.raises(AttributeError, match="FEATURE"): data.FEATURE
+    with pytest.raises(AttributeError, match="FEATURE"):
+        data.FEATURE
 
 
 image = np.zeros((8, 8, 3), np.uint8)
@@ -156,12 +187,14 @@ image = np.zeros((8, 8, 3), np.uint8)
     (dict(image=image, labels=np.zeros((8, 8))), "float64"), (dict(image=image, landmarks=torch.zeros(5, 2)), r"\(5, 2\)"),
     (dict(image=image, landmarks=torch.full((68, 2), torch.inf)), "finite")])
 def test_rows_that_cannot_be_meant(given_, says):
-    with pytest.raises(ValueError, match=says): make_row(source="s", version="1", **given_)
+    with pytest.raises(ValueError, match=says):
+        make_row(source="s", version="1", **given_)
 
 
 def test_a_batch_has_one_size():
     rows = [make_row(np.zeros((s, s, 3), np.uint8), "s", "1") for s in (8, 16)]
-    with pytest.raises(ValueError, match=r"\(8, 8, 3\), \(16, 16, 3\)"): collate(rows)
+    with pytest.raises(ValueError, match=r"\(8, 8, 3\), \(16, 16, 3\)"):
+        collate(rows)
 
 
 # -- sources ----------------------------------------------------------------------------------------------------------
@@ -169,15 +202,18 @@ def test_a_batch_has_one_size():
 def test_a_deck_deals_every_card_once_per_epoch(seed, n, start, count):
     row = deal(seed, n, 0, start + count)
     assert deal(seed, n, start, count) == row[start:]
-    for epoch in range(len(row) // n): assert sorted(row[epoch * n:(epoch + 1) * n]) == list(range(n))
+    for epoch in range(len(row) // n):
+        assert sorted(row[epoch * n:(epoch + 1) * n]) == list(range(n))
     assert deal(None, n, start, count) == [p % n for p in range(start, start + count)]
 
 
 @pytest.fixture(scope="module")
-def cached(): return CachedFaces(DrawnFaces("train", 32, 8), count=20, batch_size=6, seed=1)
+def cached():
+    return CachedFaces(DrawnFaces("train", 32, 8), count=20, batch_size=6, seed=1)
 
 
-def sources(): return [lambda: DrawnFaces("train", 32, 4, seed=5), lambda: CachedFaces(DrawnFaces("val", 32, 8), 10, 4)]
+def sources():
+    return [lambda: DrawnFaces("train", 32, 4, seed=5), lambda: CachedFaces(DrawnFaces("val", 32, 8), 10, 4)]
 
 
 @pytest.mark.parametrize("make", sources())
@@ -185,10 +221,12 @@ def test_a_source_resumes_at_any_batch(make):
     whole = make()
     batches = [b for _, b in zip(range(5), whole)]
     assert whole.position == 5
-    for b in batches: check_batch(b, 4, 32)
+    for b in batches:
+        check_batch(b, 4, 32)
     for k in range(5):
         first, second = make(), make()
-        for _ in zip(range(k), first): pass
+        for _ in zip(range(k), first):
+            pass
         second.load_state_dict(json.loads(json.dumps(first.state_dict())))
         same(next(iter(second)), batches[k])
 
@@ -205,7 +243,8 @@ def test_a_cache_gives_the_faces_of_its_source(cached):
     for i, number in enumerate(batch["identity"].tolist()):
         j = drawn["identity"].tolist().index(number)
         assert (to_bytes(batch["image"][i]).int() - to_bytes(drawn["image"][j]).int()).abs().max() <= 1
-        for k in ("aus", "labels", "landmarks"): assert torch.allclose(batch[k][i].float(), drawn[k][j].float(), atol=1e-3)
+        for k in ("aus", "labels", "landmarks"):
+            assert torch.allclose(batch[k][i].float(), drawn[k][j].float(), atol=1e-3)
     assert not cached.batch(0)["identity"].equal(cached.batch(7)["identity"])
     assert cached.nbytes() >= 20 * 32 * 32 * 4
     in_order = CachedFaces(DrawnFaces("train", 32, 8), count=20, seed=None)
@@ -214,7 +253,8 @@ def test_a_cache_gives_the_faces_of_its_source(cached):
 
 def test_processes_share_the_row_without_overlap():
     ranks = [DrawnFaces("train", 32, 2) for _ in range(3)]
-    for rank, source in enumerate(ranks): source.shard(rank, 3)
+    for rank, source in enumerate(ranks):
+        source.shard(rank, 3)
     seen = [next(it)["identity"].tolist() for _ in range(2) for it in map(iter, ranks)]
     assert sum(seen, []) == face_numbers("train", 0, 0, 12)
 
@@ -223,20 +263,27 @@ def test_processes_share_the_row_without_overlap():
 def test_a_state_of_other_settings_is_refused(other, says):
     usual = dict(split="train", size=32, batch_size=4, seed=0)
     state = DrawnFaces(**usual).state_dict()
-    with pytest.raises(ValueError, match=says): DrawnFaces(**usual | other).load_state_dict(state)
+    with pytest.raises(ValueError, match=says):
+        DrawnFaces(**usual | other).load_state_dict(state)
     check_same({"a": 1}, {"a": 1}, "x", "y")
 
 
 def test_sources_that_cannot_be_meant():
-    with pytest.raises(ValueError, match="'training'"): DrawnFaces("training")
-    with pytest.raises(ValueError, match="at least one face, not 0"): DrawnFaces("train", batch_size=0)
-    with pytest.raises(ValueError, match="at least one face, not 0"): CachedFaces(DrawnFaces("train", 32), 0)
-    with pytest.raises(NotImplementedError, match=r"Source needs batch\(k\)"): Source(1).batch(0)
+    with pytest.raises(ValueError, match="'training'"):
+        DrawnFaces("training")
+    with pytest.raises(ValueError, match="at least one face, not 0"):
+        DrawnFaces("train", batch_size=0)
+    with pytest.raises(ValueError, match="at least one face, not 0"):
+        CachedFaces(DrawnFaces("train", 32), 0)
+    with pytest.raises(NotImplementedError, match=r"Source needs batch\(k\)"):
+        Source(1).batch(0)
 
 
 def test_training_code_needs_no_data_library():
-    code = ("import sys\nfor m in ('datasets', 'pyarrow', 'kornia', 'matplotlib', 'IPython'): sys.modules[m] = None\n"
-            "from expr_course.data.sources import DrawnFaces, CachedFaces\nprint(CachedFaces(DrawnFaces('train', 32, 2), 2).batch(0)['image'].shape)")
+    code = (
+        "import sys\nfor m in ('datasets', 'pyarrow', 'kornia', 'matplotlib', 'IPython'): sys.modules[m] = None\n"
+        "from expr_course.data.sources import DrawnFaces, CachedFaces\nprint(CachedFaces(DrawnFaces('train', 32, 2), 2).batch(0)['image'].shape)"
+    )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert done.returncode == 0 and "[2, 3, 32, 32]" in done.stdout, done.stderr
 

@@ -13,7 +13,8 @@ from expr_course.data.streams import StreamedFaces
 
 @pytest.fixture(autouse=True)
 def no_long_wait(monkeypatch):
-    """The library waits 5 s after each shuffled stream, for threads that still read from a server; here are six rows a file."""
+    """The library waits 5 s after each shuffled stream, for threads that still read from a server; here are six rows a
+    file."""
     monkeypatch.setattr(datasets.config, "SLEEP_TIME_ON_THREADS_SHUTDOWN", 0.1)
 
 
@@ -24,8 +25,10 @@ def home(tmp_path_factory):
     return folder
 
 
-def files(home, count=4): return [f"file://{p}" for p in sorted((home / "train").glob("*.parquet"))[:count]]
-def take(source, n): return [b for b, _ in zip(source, range(n))] if n else []
+def files(home, count=4):
+    return [f"file://{p}" for p in sorted((home / "train").glob("*.parquet"))[:count]]
+def take(source, n):
+    return [b for b, _ in zip(source, range(n))] if n else []
 
 
 def test_stored_order_is_that_of_the_shards(home):
@@ -44,17 +47,25 @@ def test_every_epoch_has_every_row_once_in_another_order(home):
 def test_resumed_to_the_very_next_batch(home, stop):
     source = StreamedFaces(files(home), 7, buffer=9)
     it = iter(source)
-    for _ in range(stop): next(it)
+    for _ in range(stop):
+        next(it)
     state = json.loads(json.dumps(source.state_dict()))
     other = StreamedFaces(files(home), 7, buffer=9)
     other.load_state_dict(state)
-    for a, b in zip([next(it) for _ in range(3)], take(other, 3)): assert a["identity"].equal(b["identity"]) and a["image"].equal(b["image"])
+    for a, b in zip([next(it) for _ in range(3)], take(other, 3)):
+        assert a["identity"].equal(b["identity"]) and a["image"].equal(b["image"])
 
 
 def test_states_of_other_streams_are_refused(home):
     state = StreamedFaces(files(home), 7).state_dict()
-    for other in (StreamedFaces(files(home), 8), StreamedFaces(files(home, 3), 7), StreamedFaces(files(home), 7, seed=1), StreamedFaces(files(home), 7, buffer=5)):
-        with pytest.raises(ValueError, match="afresh"): other.load_state_dict(state)
+    for other in (
+        StreamedFaces(files(home), 8),
+        StreamedFaces(files(home, 3), 7),
+        StreamedFaces(files(home), 7, seed=1),
+        StreamedFaces(files(home), 7, buffer=5),
+    ):
+        with pytest.raises(ValueError, match="afresh"):
+            other.load_state_dict(state)
 
 
 SCRIPT = """
@@ -77,7 +88,12 @@ def dealt(home):
     """{(kind, number of files): what two real processes got, batches of each}."""
     script = home / "one.py"
     script.write_text(SCRIPT)
-    both = [subprocess.Popen([sys.executable, str(script), str(rank), str(home), *files(home)], stdout=subprocess.PIPE, text=True) for rank in (0, 1)]
+    both = [
+        subprocess.Popen(
+            [sys.executable, str(script), str(rank), str(home), *files(home)], stdout=subprocess.PIPE, text=True
+        )
+        for rank in (0, 1)
+    ]
     parts = {}
     for line in "".join(p.communicate(timeout=250)[0] for p in both).splitlines():
         kind, count, batches = json.loads(line)
@@ -95,5 +111,7 @@ def test_two_real_processes_share_an_epoch(dealt, kind, count):
 
 def test_what_cannot_be_a_stream(home):
     for bad in (dict(files=[]), dict(files="x", buffer=0), dict(files="x", batch_size=0)):
-        with pytest.raises(ValueError): StreamedFaces(**bad)
-    with pytest.raises(NotImplementedError): StreamedFaces(files(home)).batch(0)
+        with pytest.raises(ValueError):
+            StreamedFaces(**bad)
+    with pytest.raises(NotImplementedError):
+        StreamedFaces(files(home)).batch(0)

@@ -1,4 +1,5 @@
-"""The editor: any kind in, the same kind out; zero is exact; nonsense is refused with a remedy; and the same through expr-edit."""
+"""The editor: any kind in, the same kind out; zero is exact; nonsense is refused with a remedy; and the same through
+expr-edit."""
 import io
 import json
 import re
@@ -33,14 +34,18 @@ def editor():
 def folder(tmp_path_factory):
     folder = tmp_path_factory.mktemp("weights")
     save_network(folder / "generator.safetensors", network(), size=32)
-    (folder / "card.json").write_text(json.dumps(dict(recipe=dict(recipe="relative", profile="smoke", size=32), steps=6, seed=0)))
+    (folder / "card.json").write_text(
+        json.dumps(dict(recipe=dict(recipe="relative", profile="smoke", size=32), steps=6, seed=0))
+    )
     return folder
 
 
 def smooth(size=(64, 64), seed=0):
     """A soft picture 3×H×W: an edit of noise would be noise."""
     noise = torch.rand(1, 3, 6, 6, generator=torch.Generator().manual_seed(seed))
-    return (torch.nn.functional.interpolate(noise, size, mode="bicubic", align_corners=False)[0].clamp(0, 1) * 2 - 1).contiguous()
+    return (
+        torch.nn.functional.interpolate(noise, size, mode="bicubic", align_corners=False)[0].clamp(0, 1) * 2 - 1
+    ).contiguous()
 
 
 def image(size=(64, 64), mode="RGB"):
@@ -49,17 +54,34 @@ def image(size=(64, 64), mode="RGB"):
 
 
 def huge_png(side=60_000):
-    chunk = lambda kind, data: struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
-    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", struct.pack(">IIBBBBB", side, side, 1, 0, 0, 0, 0)) + chunk(b"IDAT", zlib.compress(b"\0" * 10)) + chunk(b"IEND", b"")
+    def chunk(kind, data):
+        return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+    return (
+        b"\x89PNG\r\n\x1a\n"
+        + chunk(b"IHDR", struct.pack(">IIBBBBB", side, side, 1, 0, 0, 0, 0))
+        + chunk(b"IDAT", zlib.compress(b"\0" * 10))
+        + chunk(b"IEND", b"")
+    )
 
 
 SMILE = {"AU12": 0.8}
 KINDS = {
-    "tensor": lambda: smooth(), "batch of one": lambda: smooth()[None], "half": lambda: smooth().half(), "double": lambda: smooth().double(),
-    "uint8 array": lambda: np.asarray(image()).copy(), "grey array": lambda: np.asarray(image(mode="L")).copy(), "H×W×1": lambda: np.asarray(image(mode="L"))[..., None].copy(),
-    "RGBA array": lambda: np.asarray(image(mode="RGBA")).copy(), "uint16 array": lambda: np.asarray(image(mode="L")).astype(np.uint16) * 257,
-    "float32 array": lambda: (np.asarray(image()) / 255).astype(np.float32), "float64 array": lambda: np.random.default_rng(0).random((64, 64, 3)),
-    "RGB": lambda: image(), "L": lambda: image(mode="L"), "RGBA": lambda: image(mode="RGBA"), "LA": lambda: image(mode="LA"), "16 bit": lambda: Image.fromarray(np.asarray(image(mode="L")).astype(np.uint16) * 257),
+    "tensor": lambda: smooth(),
+    "batch of one": lambda: smooth()[None],
+    "half": lambda: smooth().half(),
+    "double": lambda: smooth().double(),
+    "uint8 array": lambda: np.asarray(image()).copy(),
+    "grey array": lambda: np.asarray(image(mode="L")).copy(),
+    "H×W×1": lambda: np.asarray(image(mode="L"))[..., None].copy(),
+    "RGBA array": lambda: np.asarray(image(mode="RGBA")).copy(),
+    "uint16 array": lambda: np.asarray(image(mode="L")).astype(np.uint16) * 257,
+    "float32 array": lambda: (np.asarray(image()) / 255).astype(np.float32),
+    "float64 array": lambda: np.random.default_rng(0).random((64, 64, 3)),
+    "RGB": lambda: image(),
+    "L": lambda: image(mode="L"),
+    "RGBA": lambda: image(mode="RGBA"),
+    "LA": lambda: image(mode="LA"),
+    "16 bit": lambda: Image.fromarray(np.asarray(image(mode="L")).astype(np.uint16) * 257),
 }
 
 
@@ -94,7 +116,8 @@ def test_same_kind_out_and_the_input_is_not_touched(editor, kind):
     assert type(out) is type(picture) and pixels(out).shape == before.shape and pixels(out).dtype == before.dtype
     assert mode(out) == mode(picture)
     assert not np.array_equal(pixels(out), before) and np.array_equal(pixels(picture), before)
-    if "A" in mode(picture): assert np.array_equal(pixels(out)[..., -1], before[..., -1])
+    if "A" in mode(picture):
+        assert np.array_equal(pixels(out)[..., -1], before[..., -1])
 
 
 def test_a_path_gives_a_pil_image(editor, tmp_path):
@@ -105,11 +128,13 @@ def test_a_path_gives_a_pil_image(editor, tmp_path):
 
 
 def test_converted_kinds_come_back_as_rgb(editor):
-    for mode in ("P", "CMYK"): assert editor.edit(image(mode=mode), SMILE).mode == "RGB"
+    for mode in ("P", "CMYK"):
+        assert editor.edit(image(mode=mode), SMILE).mode == "RGB"
 
 
 def test_exif_rotated_is_edited_upright(editor):
-    tag = Image.Exif(); tag[0x0112] = 6
+    tag = Image.Exif()
+    tag[0x0112] = 6
     lying = Image.open(io.BytesIO(stored(image((48, 64)).transpose(Image.Transpose.ROTATE_90), "PNG", exif=tag)))
     assert lying.size == (48, 64)
     assert np.array_equal(np.asarray(editor.edit(lying, SMILE)), np.asarray(editor.edit(image((48, 64)), SMILE)))
@@ -156,7 +181,9 @@ def test_full_resolution_is_not_blurred(editor):
 @pytest.mark.parametrize("size", [32, 80])
 def test_small_is_small_and_rises_without_a_jump(head, size):
     editor, picture = ExpressionEditor(network(head=head), size=32, device="cpu"), smooth((size, size))
-    change = [(editor.edit(picture, SMILE, intensity=s) - picture).abs().max().item() for s in (0, 1e-4, 0.001, 0.01, 0.1, 1)]
+    change = [
+        (editor.edit(picture, SMILE, intensity=s) - picture).abs().max().item() for s in (0, 1e-4, 0.001, 0.01, 0.1, 1)
+    ]
     assert change[0] == 0 and 0 < change[1] < 0.003 and change[2] < 0.02 and change[3] < 0.15 and change[3] < change[5]
     near = [editor.edit(picture, SMILE, intensity=s) for s in (0.5, 0.501)]
     assert (near[0] - near[1]).abs().max() < 0.02
@@ -165,10 +192,14 @@ def test_small_is_small_and_rises_without_a_jump(head, size):
 @pytest.mark.parametrize("head", ["displacement", "attention", "direct"])
 def test_batches_equal_single_edits(head):
     editor = ExpressionEditor(network(head=head), size=32, device="cpu")
-    faces, wishes = torch.stack([smooth((48, 48), k) for k in range(3)]), torch.stack([emotion_vector(e) for e in ("neutral", "fear", "contempt")])
+    faces, wishes = (
+        torch.stack([smooth((48, 48), k) for k in range(3)]),
+        torch.stack([emotion_vector(e) for e in ("neutral", "fear", "contempt")]),
+    )
     out = editor.edit_batch(faces, None, wishes)
     assert torch.equal(out[0], faces[0])
-    for k in range(3): assert torch.allclose(out[k], editor.edit(faces[k], wishes[k]), atol=1e-5)
+    for k in range(3):
+        assert torch.allclose(out[k], editor.edit(faces[k], wishes[k]), atol=1e-5)
 
 
 def test_edit_faces_never_leaves_the_range():
@@ -181,46 +212,87 @@ def test_edit_faces_never_leaves_the_range():
 
 def test_wishes_mean_the_same_in_every_form():
     named = requested({"AU12": 0.8, "AU04R": -0.3})
-    assert named[8].tolist() == pytest.approx([0.8, 0.8]) and named[2].tolist() == pytest.approx([0, -0.3]) and named.abs().sum() == pytest.approx(1.9)
-    for form in (named, named[None], named.double(), named.numpy(), named.tolist()): assert torch.allclose(requested(form), named)
+    assert (
+        named[8].tolist() == pytest.approx([0.8, 0.8])
+        and named[2].tolist() == pytest.approx([0, -0.3])
+        and named.abs().sum() == pytest.approx(1.9)
+    )
+    for form in (named, named[None], named.double(), named.numpy(), named.tolist()):
+        assert torch.allclose(requested(form), named)
     assert torch.equal(requested(torch.full((17,), 0.5)), torch.full((17, 2), 0.5))
     assert torch.allclose(requested(named, intensity=0.5), named / 2)
     assert requested({"AU12": np.float32(0.5), "AU04": torch.tensor(0.25), "AU01": 1})[8, 0] == 0.5
 
 
 def test_emotions():
-    for name in EMOTIONS: assert torch.allclose(requested(emotion=name, intensity=1.25), 1.25 * emotion_vector(name))
+    for name in EMOTIONS:
+        assert torch.allclose(requested(emotion=name, intensity=1.25), 1.25 * emotion_vector(name))
     shown = emotion_vector("happiness")
     assert not requested(emotion="happiness", known=shown).any()
     assert torch.equal(requested(emotion="neutral", known=shown), -shown)
 
 
 BAD = [
-    (dict(aus={"AU99": 0.5}), "AU99.*AU09"), (dict(aus={"smile": 0.5}), "smile"), (dict(aus={"AU12": 1.5}), r"AU12 = 1\.5.*1\.25"), (dict(aus={"AU12": -2}), "AU12 = -2"),
-    (dict(aus={"AU12": float("nan")}), "AU12 = nan"), (dict(aus={"AU12": float("inf")}), "AU12 = inf"), (dict(aus={"AU12": "much"}), "'much' is no number"),
-    (dict(aus={"AU12": None}), "None is no number"), (dict(aus={"AU12": 0.5, "au12": 0.4}), "twice"), (dict(aus={3: 0.5}), "3"), (dict(aus="AU12=0.8"), "give a dict"),
-    (dict(aus=torch.zeros(16)), "shape 16"), (dict(aus=torch.zeros(2, 17, 2)), "2×17×2"), (dict(aus=torch.tensor(0.5)), "a single number"), (dict(aus=torch.zeros(17, 3)), "17×3"),
-    (dict(aus=torch.zeros(17, dtype=torch.long)), "int64"), (dict(aus=[True] * 17), "bool"), (dict(aus=torch.full((17,), torch.nan)), "AU01 left is nan"),
-    (dict(aus=torch.full((17, 2), 1.3)), r"1\.3"), (dict(), "say what to change"), (dict(aus={}, emotion="fear"), "either"), (dict(emotion="happyness"), "'happiness'"),
-    (dict(emotion=""), "known:"), (dict(emotion="fear", intensity=1.3), "intensity 1.3"), (dict(emotion="fear", intensity=-0.1), "intensity -0.1"),
-    (dict(emotion="fear", intensity=float("nan")), "intensity nan"), (dict(aus={}, intensity="x"), "intensity = 'x'"), (dict(aus={"AU12": 1.2}, intensity=1.25), "AU12 = 1.2 times intensity 1.25")]
+    (dict(aus={"AU99": 0.5}), "AU99.*AU09"),
+    (dict(aus={"smile": 0.5}), "smile"),
+    (dict(aus={"AU12": 1.5}), r"AU12 = 1\.5.*1\.25"),
+    (dict(aus={"AU12": -2}), "AU12 = -2"),
+    (dict(aus={"AU12": float("nan")}), "AU12 = nan"),
+    (dict(aus={"AU12": float("inf")}), "AU12 = inf"),
+    (dict(aus={"AU12": "much"}), "'much' is no number"),
+    (dict(aus={"AU12": None}), "None is no number"),
+    (dict(aus={"AU12": 0.5, "au12": 0.4}), "twice"),
+    (dict(aus={3: 0.5}), "3"),
+    (dict(aus="AU12=0.8"), "give a dict"),
+    (dict(aus=torch.zeros(16)), "shape 16"),
+    (dict(aus=torch.zeros(2, 17, 2)), "2×17×2"),
+    (dict(aus=torch.tensor(0.5)), "a single number"),
+    (dict(aus=torch.zeros(17, 3)), "17×3"),
+    (dict(aus=torch.zeros(17, dtype=torch.long)), "int64"),
+    (dict(aus=[True] * 17), "bool"),
+    (dict(aus=torch.full((17,), torch.nan)), "AU01 left is nan"),
+    (dict(aus=torch.full((17, 2), 1.3)), r"1\.3"),
+    (dict(), "say what to change"),
+    (dict(aus={}, emotion="fear"), "either"),
+    (dict(emotion="happyness"), "'happiness'"),
+    (dict(emotion=""), "known:"),
+    (dict(emotion="fear", intensity=1.3), "intensity 1.3"),
+    (dict(emotion="fear", intensity=-0.1), "intensity -0.1"),
+    (dict(emotion="fear", intensity=float("nan")), "intensity nan"),
+    (dict(aus={}, intensity="x"), "intensity = 'x'"),
+    (dict(aus={"AU12": 1.2}, intensity=1.25), "AU12 = 1.2 times intensity 1.25"),
+]
 
 
 @pytest.mark.parametrize("wish, message", BAD, ids=[str(k) for k in range(len(BAD))])
 def test_bad_wishes(editor, wish, message):
-    with pytest.raises((ValueError, TypeError), match=message): editor.edit(smooth(), **wish)
+    with pytest.raises((ValueError, TypeError), match=message):
+        editor.edit(smooth(), **wish)
 
 
 BAD_PICTURES = [
-    (lambda: torch.zeros(3, 0, 5), "no pixels"), (lambda: torch.full((3, 8, 8), torch.nan), "NaN"), (lambda: torch.full((3, 8, 8), 7.0), "127.5"), (lambda: torch.zeros(2, 3, 8, 8), "one picture at a time"),
-    (lambda: torch.zeros(3, 8, 8, dtype=torch.uint8), "uint8"), (lambda: torch.zeros(8, 8, 3), "3×H×W"), (lambda: np.zeros((8, 8, 3), np.int64), "int64"), (lambda: np.zeros((8, 8, 2), np.uint8), "8×8×2"),
-    (lambda: np.zeros((0, 8, 3), np.uint8), "no pixels"), (lambda: b"", "empty"), (lambda: b"milk", "not a picture"), (lambda: stored(image())[:2000], "damaged"), (lambda: huge_png(), "too large|more than max_pixels"),
-    (lambda: None, "NoneType"), (lambda: "no/such/file.png", "no file")]
+    (lambda: torch.zeros(3, 0, 5), "no pixels"),
+    (lambda: torch.full((3, 8, 8), torch.nan), "NaN"),
+    (lambda: torch.full((3, 8, 8), 7.0), "127.5"),
+    (lambda: torch.zeros(2, 3, 8, 8), "one picture at a time"),
+    (lambda: torch.zeros(3, 8, 8, dtype=torch.uint8), "uint8"),
+    (lambda: torch.zeros(8, 8, 3), "3×H×W"),
+    (lambda: np.zeros((8, 8, 3), np.int64), "int64"),
+    (lambda: np.zeros((8, 8, 2), np.uint8), "8×8×2"),
+    (lambda: np.zeros((0, 8, 3), np.uint8), "no pixels"),
+    (lambda: b"", "empty"),
+    (lambda: b"milk", "not a picture"),
+    (lambda: stored(image())[:2000], "damaged"),
+    (lambda: huge_png(), "too large|more than max_pixels"),
+    (lambda: None, "NoneType"),
+    (lambda: "no/such/file.png", "no file"),
+]
 
 
 @pytest.mark.parametrize("make, message", BAD_PICTURES, ids=[str(k) for k in range(len(BAD_PICTURES))])
 def test_bad_pictures(editor, make, message):
-    with pytest.raises((ValueError, TypeError, FileNotFoundError), match=message): editor.edit(make(), SMILE)
+    with pytest.raises((ValueError, TypeError, FileNotFoundError), match=message):
+        editor.edit(make(), SMILE)
 
 
 def test_sides():
@@ -228,7 +300,8 @@ def test_sides():
     assert not whole.per_side and "both sides alike" in repr(whole)
     assert not torch.equal(whole.edit(smooth(), SMILE), smooth())
     for wish in (dict(aus={"AU12L": 0.8}), dict(aus={"AU12": 0.8, "AU12R": 0.3}), dict(emotion="contempt")):
-        with pytest.raises(ValueError, match=r"AU12 is asked for .* left and .* right.*one number per AU.*AU12\)"): whole.edit(smooth(), **wish)
+        with pytest.raises(ValueError, match=r"AU12 is asked for .* left and .* right.*one number per AU.*AU12\)"):
+            whole.edit(smooth(), **wish)
     assert torch.equal(whole.edit(smooth(), {"AU12L": 0.8, "AU12R": 0.8}), whole.edit(smooth(), SMILE))
 
 
@@ -241,15 +314,19 @@ def test_one_side_is_another_edit(editor):
 
 class Reader(torch.nn.Module):
     """Always reads a happy face, a little more on the left."""
-    def forward(self, x): return (emotion_vector("happiness") + torch.tensor([0.1, 0.0])).clamp(max=1)[None].expand(len(x), -1, -1)
+    def forward(self, x):
+        return (emotion_vector("happiness") + torch.tensor([0.1, 0.0])).clamp(max=1)[None].expand(len(x), -1, -1)
 
 
 def test_an_estimator_is_subtracted():
     judged = ExpressionEditor(network(), estimator=Reader(), size=32, device="cpu")
     assert torch.allclose(judged.wish(smooth(), emotion="neutral"), -Reader()(smooth()[None])[0])
-    assert torch.allclose(judged.wish(smooth(), emotion="happiness"), -(Reader()(smooth()[None])[0] - emotion_vector("happiness")))
+    assert torch.allclose(
+        judged.wish(smooth(), emotion="happiness"), -(Reader()(smooth()[None])[0] - emotion_vector("happiness"))
+    )
     assert torch.equal(judged.wish(smooth(), SMILE), requested(SMILE))
-    ExpressionEditor(network(17), estimator=Reader(), size=32, device="cpu").edit(smooth(), emotion="fear")  # a reading with sides, a network without
+    # a reading with sides, a network without
+    ExpressionEditor(network(17), estimator=Reader(), size=32, device="cpu").edit(smooth(), emotion="fear")
 
 
 def test_from_pretrained_brings_the_bundled_estimator_when_it_is_asked_for(monkeypatch, tmp_path):
@@ -258,13 +335,19 @@ def test_from_pretrained_brings_the_bundled_estimator_when_it_is_asked_for(monke
     monkeypatch.setattr(editing, "WEIGHTS", tmp_path)
     save_network(tmp_path / editing.BUNDLED / "generator.safetensors", network(), size=32)
     (tmp_path / editing.BUNDLED / "card.json").write_text("{}")
-    assert ExpressionEditor.from_pretrained(device="cpu").estimator is None, "no weights, no estimator: emotions are prototypes"
+    assert ExpressionEditor.from_pretrained(device="cpu").estimator is None, (
+        "no weights, no estimator: emotions are prototypes"
+    )
     torch.manual_seed(0)
     save_network(tmp_path / "estimator" / "estimator.safetensors", AUEstimator(8, 64, (1, 1), 4, 16))
     editor = ExpressionEditor.from_pretrained(device="cpu")
     assert editor._estimator is None, "nothing is loaded before it is needed"
-    with torch.no_grad(): known = editor.estimator(smooth()[None])[0]
-    with torch.no_grad(): assert torch.allclose(editor.wish(smooth(), emotion="fear"), emotion_vector("fear") - known, atol=1e-5), "read at the estimator's own size"
+    with torch.no_grad():
+        known = editor.estimator(smooth()[None])[0]
+    with torch.no_grad():
+        assert torch.allclose(editor.wish(smooth(), emotion="fear"), emotion_vector("fear") - known, atol=1e-5), (
+            "read at the estimator's own size"
+        )
     assert ExpressionEditor(network(), size=32, device="cpu").estimator is None
     editor.estimator = None
     assert torch.equal(editor.wish(smooth(), emotion="fear"), emotion_vector("fear"))
@@ -283,12 +366,15 @@ def test_the_bundled_parser_names_a_drawn_face(monkeypatch, tmp_path):
     agree = [(fresh.parse(x) == y).float().mean() for x, y in zip(people.image, people.labels)]
     assert min(agree) > 0.85 and fresh.parser is not None, "kept once it was loaded"
     monkeypatch.setattr(editing, "WEIGHTS", tmp_path)
-    with pytest.raises(FileNotFoundError, match="parser.safetensors"): ExpressionEditor(network(), size=32, device="cpu").parse(people.image[0])
+    with pytest.raises(FileNotFoundError, match="parser.safetensors"):
+        ExpressionEditor(network(), size=32, device="cpu").parse(people.image[0])
 
 
 def test_a_generator_must_have_parts():
-    with pytest.raises(TypeError, match="Conv2d has no parts"): ExpressionEditor(torch.nn.Conv2d(3, 3, 1))
-    with pytest.raises(ValueError, match="abacus"): ExpressionEditor(network(), device="abacus")
+    with pytest.raises(TypeError, match="Conv2d has no parts"):
+        ExpressionEditor(torch.nn.Conv2d(3, 3, 1))
+    with pytest.raises(ValueError, match="abacus"):
+        ExpressionEditor(network(), device="abacus")
 
 
 def test_from_a_folder(editor, folder):
@@ -306,21 +392,27 @@ def test_the_size_stands_in_the_card_too(tmp_path):
 
 def copy_of(folder, target, **changes):
     target.mkdir()
-    for path in folder.iterdir(): (target / path.name).write_bytes(path.read_bytes())
+    for path in folder.iterdir():
+        (target / path.name).write_bytes(path.read_bytes())
     return target
 
 
 def test_weights_missing_damaged_or_of_another_version(folder, tmp_path):
-    with pytest.raises(FileNotFoundError, match=r"generator\.safetensors.*expr-train"): ExpressionEditor.from_pretrained(tmp_path / "nowhere")
-    with pytest.raises(ValueError, match="is a file: name the folder"): ExpressionEditor.from_pretrained(folder / "generator.safetensors")
+    with pytest.raises(FileNotFoundError, match=r"generator\.safetensors.*expr-train"):
+        ExpressionEditor.from_pretrained(tmp_path / "nowhere")
+    with pytest.raises(ValueError, match="is a file: name the folder"):
+        ExpressionEditor.from_pretrained(folder / "generator.safetensors")
     no_card = copy_of(folder, tmp_path / "no_card")
     (no_card / "card.json").unlink()
-    with pytest.raises(FileNotFoundError, match=r"card\.json"): ExpressionEditor.from_pretrained(no_card)
+    with pytest.raises(FileNotFoundError, match=r"card\.json"):
+        ExpressionEditor.from_pretrained(no_card)
     half = copy_of(folder, tmp_path / "half")
     (half / "generator.safetensors").write_bytes((folder / "generator.safetensors").read_bytes()[:5000])
-    with pytest.raises(ValueError, match=r"generator\.safetensors is damaged"): ExpressionEditor.from_pretrained(half)
+    with pytest.raises(ValueError, match=r"generator\.safetensors is damaged"):
+        ExpressionEditor.from_pretrained(half)
     save_network(half / "generator.safetensors", network(), faces="0.0")
-    with pytest.warns(UserWarning, match="faces 0.0"): ExpressionEditor.from_pretrained(half)
+    with pytest.warns(UserWarning, match="faces 0.0"):
+        ExpressionEditor.from_pretrained(half)
 
 
 # --- expr-edit ---------------------------------------------------------------------------------------------------
@@ -351,9 +443,13 @@ def test_provenance(run, tmp_path):
 
 
 def test_emotions_and_zero(run, folder, tmp_path):
-    editor = ExpressionEditor.from_pretrained(folder)  # as the command reads it: with the bundled estimator, where there is one
+    # as the command reads it: with the bundled estimator, where there is one
+    editor = ExpressionEditor.from_pretrained(folder)
     assert run(tmp_path / "in.png", tmp_path / "a.png", "--emotion", "happiness", "--intensity", "0.75")[0] == 0
-    assert np.array_equal(np.asarray(Image.open(tmp_path / "a.png")), np.asarray(editor.edit(image(), emotion="happiness", intensity=0.75)))
+    assert np.array_equal(
+        np.asarray(Image.open(tmp_path / "a.png")),
+        np.asarray(editor.edit(image(), emotion="happiness", intensity=0.75)),
+    )
     assert run(tmp_path / "in.png", tmp_path / "b.png", "AU12=0")[0] == 0
     assert np.array_equal(np.asarray(Image.open(tmp_path / "b.png")), np.asarray(image()))
 
@@ -370,11 +466,14 @@ def test_every_mode_gets_a_png(run, tmp_path, mode):
 def test_sixteen_bits_float_and_exif(run, tmp_path):
     grey = np.asarray(image(mode="L"))
     Image.fromarray(grey.astype(np.uint16) * 257).save(tmp_path / "16.png")
-    assert run(tmp_path / "16.png", tmp_path / "out.png", "AU12=0.8")[0] == 0 and Image.open(tmp_path / "out.png").mode.startswith("I;16")
+    assert run(tmp_path / "16.png", tmp_path / "out.png", "AU12=0.8")[0] == 0 and Image.open(
+        tmp_path / "out.png"
+    ).mode.startswith("I;16")
     Image.fromarray((grey / 255).astype(np.float32)).save(tmp_path / "f.tif")
     code, _, err = run(tmp_path / "f.tif", tmp_path / "out2.png", "AU12=0.8")
     assert code == 2 and "out2.png" in err and "16-bit" in err and not (tmp_path / "out2.png").exists()
-    tag = Image.Exif(); tag[0x0112] = 6
+    tag = Image.Exif()
+    tag[0x0112] = 6
     image((48, 64)).save(tmp_path / "turned.jpg", exif=tag)
     code, out, _ = run(tmp_path / "turned.jpg", tmp_path / "up.png", "AU12=0.8")
     assert code == 0 and "turned upright" in out and Image.open(tmp_path / "up.png").size == (48, 64)
@@ -384,13 +483,26 @@ def test_size(run, tmp_path):
     image((96, 200)).save(tmp_path / "wide.png")
     assert run(tmp_path / "wide.png", tmp_path / "out.png", "AU12=0.8", "--size", 100)[0] == 0
     assert Image.open(tmp_path / "out.png").size == (100, 48)
-    assert run(tmp_path / "in.png", tmp_path / "out.png", "AU12=0.8", "--size", 100)[0] == 0 and Image.open(tmp_path / "out.png").size == (64, 64)
+    assert run(tmp_path / "in.png", tmp_path / "out.png", "AU12=0.8", "--size", 100)[0] == 0 and Image.open(
+        tmp_path / "out.png"
+    ).size == (64, 64)
 
 
 REFUSED = [
-    (["AU99=0.5"], "AU99.*AU09"), (["AU12"], "'AU12'.*AU12=[+]0.8"), (["AU12=much"], "'much'.*no number"), (["AU12=0,8"], "0,8"), (["AU12=nan"], "AU12 = nan"), (["AU12=9"], "AU12 = 9"),
-    (["AU12=0.5", "AU12=0.6"], "AU12.*twice"), ([], "say what to change"), (["AU12=1", "--emotion", "fear"], "either"), (["--emotion", "joy"], "joy.*happiness"),
-    (["--emotion", "fear", "--intensity", "2"], "intensity 2"), (["AU12=0.8", "--size", "0"], "size 0"), (["AU12=1.2", "--intensity", "1.25"], "AU12 = 1.2 times")]
+    (["AU99=0.5"], "AU99.*AU09"),
+    (["AU12"], "'AU12'.*AU12=[+]0.8"),
+    (["AU12=much"], "'much'.*no number"),
+    (["AU12=0,8"], "0,8"),
+    (["AU12=nan"], "AU12 = nan"),
+    (["AU12=9"], "AU12 = 9"),
+    (["AU12=0.5", "AU12=0.6"], "AU12.*twice"),
+    ([], "say what to change"),
+    (["AU12=1", "--emotion", "fear"], "either"),
+    (["--emotion", "joy"], "joy.*happiness"),
+    (["--emotion", "fear", "--intensity", "2"], "intensity 2"),
+    (["AU12=0.8", "--size", "0"], "size 0"),
+    (["AU12=1.2", "--intensity", "1.25"], "AU12 = 1.2 times"),
+]
 
 
 @pytest.mark.parametrize("arguments, message", REFUSED, ids=[" ".join(a) or "nothing" for a, _ in REFUSED])
@@ -402,7 +514,8 @@ def test_refuses_wishes(run, tmp_path, arguments, message):
 
 def test_argparse_errors_have_the_same_exit_code(run, tmp_path, capsys):
     for arguments in (["in.png"], ["a", "b", "AU12=1", "--colour"], ["a", "b", "AU12=1", "--intensity", "x"]):
-        with pytest.raises(SystemExit) as stop: main(arguments)
+        with pytest.raises(SystemExit) as stop:
+            main(arguments)
         assert stop.value.code == 2 and "usage" in capsys.readouterr().err
 
 
@@ -419,7 +532,12 @@ def test_refuses_pictures(run, tmp_path, make, message):
 def test_refuses_places(run, tmp_path):
     here = tmp_path / "in.png"
     before = here.read_bytes()
-    for target, message in ((here, "its own input"), (tmp_path / "out.jpg", r"\.png"), (tmp_path / "no" / "out.png", "no folder"), (tmp_path, r"\.png")):
+    for target, message in (
+        (here, "its own input"),
+        (tmp_path / "out.jpg", r"\.png"),
+        (tmp_path / "no" / "out.png", "no folder"),
+        (tmp_path, r"\.png"),
+    ):
         code, _, err = run(here, target, "AU12=0.8")
         assert code == 2 and re.search(message, err), err
     (tmp_path / "folder.png").mkdir()
@@ -448,7 +566,10 @@ def test_a_failed_write_leaves_what_was_there(run, tmp_path, monkeypatch):
     monkeypatch.setattr("os.replace", lambda *_: (_ for _ in ()).throw(OSError(28, "No space left on device")))
     code, _, err = run(tmp_path / "in.png", tmp_path / "out.png", "AU12=0.8")
     assert code == 2 and "No space left" in err
-    assert (tmp_path / "out.png").read_bytes() == b"older" and sorted(p.name for p in tmp_path.iterdir()) == ["in.png", "out.png"]
+    assert (tmp_path / "out.png").read_bytes() == b"older" and sorted(p.name for p in tmp_path.iterdir()) == [
+        "in.png",
+        "out.png",
+    ]
 
 
 def test_as_a_command(folder, tmp_path):
@@ -456,10 +577,19 @@ def test_as_a_command(folder, tmp_path):
     command = [sys.executable, "-m", "expr_course.editing.files"]
     helped = subprocess.run(command + ["--help"], capture_output=True, text=True)
     assert helped.returncode == 0 and "AU12=+0.8" in helped.stdout
-    failed = subprocess.run(command + [str(tmp_path / "none.png"), str(tmp_path / "out.png"), "AU12=-0.3", "--weights", str(folder)], capture_output=True, text=True)
-    assert failed.returncode == 2 and failed.stdout == "" and failed.stderr.count("\n") == 1 and "none.png" in failed.stderr
+    failed = subprocess.run(
+        command + [str(tmp_path / "none.png"), str(tmp_path / "out.png"), "AU12=-0.3", "--weights", str(folder)],
+        capture_output=True,
+        text=True,
+    )
+    assert (
+        failed.returncode == 2
+        and failed.stdout == ""
+        and failed.stderr.count("\n") == 1
+        and "none.png" in failed.stderr
+    )
 
 
 def test_au_names_are_all_usable(editor):
-    wish = {name: 0.1 for name in AUS}
+    wish = dict.fromkeys(AUS, 0.1)
     assert torch.equal(requested(wish), torch.full((17, 2), 0.1))

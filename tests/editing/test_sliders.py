@@ -1,7 +1,7 @@
 """The slider tool: plain functions first, then every callback, without a browser."""
 import io
 import sys
-from datetime import datetime, timezone
+from datetime import datetime, UTC
 
 import numpy as np
 import pytest
@@ -31,7 +31,15 @@ def tool(editor):
 
 def upload(name, content):
     """What ipywidgets' FileUpload holds."""
-    return ({"name": name, "type": "image/png", "size": len(content), "content": memoryview(content), "last_modified": datetime.now(timezone.utc)},)
+    return (
+        {
+            "name": name,
+            "type": "image/png",
+            "size": len(content),
+            "content": memoryview(content),
+            "last_modified": datetime.now(UTC),
+        },
+    )
 
 
 def shown(tool, view="after"):
@@ -49,7 +57,12 @@ def test_drawn():
 
 def test_uploaded_is_the_centred_square():
     subject = uploaded("me.png", png((60, 40)))
-    assert subject.face.shape == (3, 40, 40) and subject.person is None and subject.aus is None and "me.png" in subject.text
+    assert (
+        subject.face.shape == (3, 40, 40)
+        and subject.person is None
+        and subject.aus is None
+        and "me.png" in subject.text
+    )
     assert uploaded("big.png", png((700, 900))).face.shape == (3, MAX_SIDE, MAX_SIDE)
 
 
@@ -60,7 +73,8 @@ def test_uploads_of_every_mode(mode, editor):
 
 @pytest.mark.parametrize("data, message", [(b"", "empty"), (b"milk", "not a picture"), (png()[:len(png()) // 2], "damaged"), (bytes(MAX_BYTES + 1), "8.0 MB.*smaller")])
 def test_uploads_refused(data, message):
-    with pytest.raises(ValueError, match=message) as caught: uploaded("me.png", data)
+    with pytest.raises(ValueError, match=message) as caught:
+        uploaded("me.png", data)
     assert str(caught.value).startswith("me.png")
 
 
@@ -68,11 +82,19 @@ def test_look(editor):
     subject, wish = drawn(0, 3, size=48), au_vector({"AU12": 1.0, "AU45": -0.5}, relative=True)
     views = look(editor, subject, wish, 1.25)
     target, _ = apply_relative(subject.aus[None], wish[None], 1.25)
-    assert torch.equal(views.truth, render(subject.person, target, 48).image[0]) and torch.equal(views.before, subject.face)
+    assert torch.equal(views.truth, render(subject.person, target, 48).image[0]) and torch.equal(
+        views.before, subject.face
+    )
     assert torch.equal(views.after, editor.edit(subject.face, wish, intensity=1.25)) and views.milliseconds > 0
-    assert any("clipped" in r and "AU12" in r.split(": ")[1] for r in views.remarks) and any("alignment" in r for r in views.remarks)
+    assert any("clipped" in r and "AU12" in r.split(": ")[1] for r in views.remarks) and any(
+        "alignment" in r for r in views.remarks
+    )
     still = look(editor, subject, torch.zeros(17, 2))
-    assert torch.equal(still.after, still.before) and torch.equal(still.truth, still.before) and not any("alignment" in r for r in still.remarks)
+    assert (
+        torch.equal(still.after, still.before)
+        and torch.equal(still.truth, still.before)
+        and not any("alignment" in r for r in still.remarks)
+    )
 
 
 def test_show_views(editor):
@@ -83,24 +105,35 @@ def test_show_views(editor):
 
 def test_without_ipywidgets(editor, monkeypatch):
     monkeypatch.setitem(sys.modules, "ipywidgets", None)
-    with pytest.raises(ImportError, match=r"expr_course\[lab\]"): EditorSliders(editor=editor)
+    with pytest.raises(ImportError, match=r"expr_course\[lab\]"):
+        EditorSliders(editor=editor)
 
 
 # --- callbacks ---------------------------------------------------------------------------------------------------
 
 def test_starts_with_nothing_asked(tool):
     assert set(tool.sliders) == set(AUS) and not tool.wish.any()
-    assert np.array_equal(shown(tool), shown(tool, "before")) and np.array_equal(shown(tool), shown(tool, "truth")) and not shown(tool, "change").any()
-    for slider in tool.sliders.values(): assert (slider.min, slider.max, slider.step, slider.continuous_update) == (-1, 1, 0.05, True) and slider.tooltip
+    assert (
+        np.array_equal(shown(tool), shown(tool, "before"))
+        and np.array_equal(shown(tool), shown(tool, "truth"))
+        and not shown(tool, "change").any()
+    )
+    for slider in tool.sliders.values():
+        assert (slider.min, slider.max, slider.step, slider.continuous_update) == (-1, 1, 0.05, True) and slider.tooltip
     assert (tool.c.intensity.min, tool.c.intensity.max, tool.c.intensity.value) == (0, 1.25, 1)
-    for image in tool.images.values(): assert image.layout.width and image.layout.height
+    for image in tool.images.values():
+        assert image.layout.width and image.layout.height
     assert "AU12 lip corner puller" == tool.sliders["AU12"].description
 
 
 def test_a_slider_edits_and_reset_undoes(tool):
     before = shown(tool).copy()
     tool.sliders["AU12"].value = 0.8
-    assert not np.array_equal(shown(tool), before) and torch.allclose(tool.wish, au_vector({"AU12": 0.8})) and shown(tool, "change").any()
+    assert (
+        not np.array_equal(shown(tool), before)
+        and torch.allclose(tool.wish, au_vector({"AU12": 0.8}))
+        and shown(tool, "change").any()
+    )
     assert "ms for the edit" in tool.c.status.value and "alignment" in tool.c.status.value
     tool.c.intensity.value = 0.5
     assert torch.equal(tool.views.after, tool.editor.edit(tool.subject.face, {"AU12": 0.8}, intensity=0.5))
@@ -110,7 +143,13 @@ def test_a_slider_edits_and_reset_undoes(tool):
 
 def test_one_edit_per_action(tool):
     """However many sliders move, only the state they end in is computed."""
-    for action in (*(b.click for b in tool.c.emotions.values()), tool.c.reset.click, tool.c.person.click, tool.c.expression.click, lambda: setattr(tool.sliders["AU01"], "value", 0.3)):
+    for action in (
+        *(b.click for b in tool.c.emotions.values()),
+        tool.c.reset.click,
+        tool.c.person.click,
+        tool.c.expression.click,
+        lambda: setattr(tool.sliders["AU01"], "value", 0.3),
+    ):
         before = tool.editor.count
         action()
         assert tool.editor.count == before + 1
@@ -127,7 +166,8 @@ def test_emotions(tool):
     for name, button in tool.c.emotions.items():
         button.click()
         assert torch.allclose(tool.wish, emotion_vector(name))
-        for row, slider in enumerate(tool.sliders.values()): assert slider.value == pytest.approx(tool.wish[row, tool.sides()].mean().item(), abs=0.006)
+        for row, slider in enumerate(tool.sliders.values()):
+            assert slider.value == pytest.approx(tool.wish[row, tool.sides()].mean().item(), abs=0.006)
         assert tool.c.side.value == (SIDES[2] if name == "contempt" else SIDES[0])
     assert set(tool.c.emotions) == set(EMOTIONS)
 
@@ -151,7 +191,9 @@ def test_sides(tool):
     tool.sliders["AU12"].value = -0.2
     assert torch.allclose(tool.wish, au_vector({"AU12L": 0.8, "AU12R": -0.2}, relative=True))
     tool.c.side.value = SIDES[0]
-    assert tool.sliders["AU12"].value == pytest.approx(0.3) and torch.allclose(tool.wish, au_vector({"AU12L": 0.8, "AU12R": -0.2}, relative=True))
+    assert tool.sliders["AU12"].value == pytest.approx(0.3) and torch.allclose(
+        tool.wish, au_vector({"AU12L": 0.8, "AU12R": -0.2}, relative=True)
+    )
     tool.c.reset.click()
     assert not tool.wish.any()
 
@@ -169,10 +211,15 @@ def test_other_people_and_expressions_keep_the_wish(tool):
     tool.sliders["AU12"].value = 0.8
     before, wish = shown(tool, "before").copy(), tool.wish.clone()
     tool.c.person.click()
-    assert not np.array_equal(shown(tool, "before"), before) and torch.equal(tool.wish, wish) and "person 1, neutral" in tool.c.status.value
+    assert (
+        not np.array_equal(shown(tool, "before"), before)
+        and torch.equal(tool.wish, wish)
+        and "person 1, neutral" in tool.c.status.value
+    )
     tool.c.expression.click()
     assert "person 1, expression 1" in tool.c.status.value and torch.equal(tool.wish, wish)
-    for _ in range(70): tool.start = tool.start % 63 + 1
+    for _ in range(70):
+        tool.start = tool.start % 63 + 1
     assert 1 <= tool.start <= 63
 
 
@@ -180,7 +227,11 @@ def test_upload(tool):
     tool.sliders["AU12"].value = 0.8
     tool.c.upload.value = upload("me.png", png((60, 40)))
     assert tool.subject.face.shape == (3, 40, 40) and "me.png" in tool.c.status.value and tool.c.upload.value == ()
-    assert tool.boxes["truth"].layout.display == "none" and shown(tool, "before").shape == (40, 40, 3) and tool.views.truth is None
+    assert (
+        tool.boxes["truth"].layout.display == "none"
+        and shown(tool, "before").shape == (40, 40, 3)
+        and tool.views.truth is None
+    )
     tool.c.upload.value = upload("me.png", png((60, 40)))  # the same file again
     tool.c.person.click()
     assert tool.boxes["truth"].layout.display == "" and tool.views.truth is not None
@@ -189,7 +240,11 @@ def test_upload(tool):
 def test_errors_stay_until_something_works(tool):
     before = shown(tool).copy()
     tool.c.upload.value = upload("<b>notes</b>.txt", b"milk, bread")
-    assert "ValueError" in tool.c.error.value and "not a picture" in tool.c.error.value and "<b>notes" not in tool.c.error.value
+    assert (
+        "ValueError" in tool.c.error.value
+        and "not a picture" in tool.c.error.value
+        and "<b>notes" not in tool.c.error.value
+    )
     assert np.array_equal(shown(tool), before) and tool.c.upload.value == ()
     tool.sliders["AU12"].value = 0.8
     assert tool.c.error.value == "" and not np.array_equal(shown(tool), before)
@@ -197,7 +252,8 @@ def test_errors_stay_until_something_works(tool):
 
 def test_unexpected_errors_are_shown_and_raised(tool, monkeypatch):
     monkeypatch.setattr(tool.editor, "edit", lambda *_, **__: 1 / 0)
-    with pytest.raises(ZeroDivisionError): tool.sliders["AU12"].value = 0.8
+    with pytest.raises(ZeroDivisionError):
+        tool.sliders["AU12"].value = 0.8
     assert "ZeroDivisionError" in tool.c.error.value
 
 
@@ -206,4 +262,5 @@ def test_own_picture_and_display(editor):
     assert tool.subject.face.shape == (3, 40, 40) and tool.views.truth is None
     assert "application/vnd.jupyter.widget-view+json" in tool._repr_mimebundle_()
     assert len(tool.figure().axes) == 3
-    with pytest.raises(ValueError, match="not a picture"): EditorSliders(b"milk", editor)
+    with pytest.raises(ValueError, match="not a picture"):
+        EditorSliders(b"milk", editor)

@@ -1,4 +1,5 @@
-"""Training without pairs: who gets which gradient, what the batches may hold, and that a stopped run goes on exactly."""
+"""Training without pairs: who gets which gradient, what the batches may hold, and that a stopped run goes on
+exactly."""
 import json
 
 import pytest
@@ -12,7 +13,19 @@ from expr_course.editing.training import (JUDGES, PairedOracle, RelativeEditing,
 from expr_course.training.command import run
 from expr_course.training.weights import load_network
 
-TINY = dict(steps=4, warm=1, faces=32, cases=8, batch_size=8, edits=4, width=8, judge_width=8, device="cpu", measure_every=2, sample_every=4)
+TINY = dict(
+    steps=4,
+    warm=1,
+    faces=32,
+    cases=8,
+    batch_size=8,
+    edits=4,
+    width=8,
+    judge_width=8,
+    device="cpu",
+    measure_every=2,
+    sample_every=4,
+)
 
 
 def settings(name="relative", **changes):
@@ -20,7 +33,8 @@ def settings(name="relative", **changes):
 
 
 @pytest.fixture(scope="module")
-def batch(): return draw_faces(face_numbers("train", 0, 0, 8), 64)
+def batch():
+    return draw_faces(face_numbers("train", 0, 0, 8), 64)
 
 
 def system(**changes):
@@ -29,7 +43,8 @@ def system(**changes):
     return RelativeEditing(s, 64, watch)
 
 
-def gradients(module): return [p.grad for p in module.parameters() if p.grad is not None and p.grad.abs().sum() > 0]
+def gradients(module):
+    return [p.grad for p in module.parameters() if p.grad is not None and p.grad.abs().sum() > 0]
 
 
 def test_every_second_face_is_mirrored_and_its_sides_swap(batch):
@@ -54,7 +69,8 @@ def test_each_phase_trains_its_own_network(batch, judge):
         sum(terms.values()).backward()
         assert gradients(getattr(s, name)), f"phase {name} gives {name} no gradient"
         assert all(t.isfinite() for t in terms.values())
-        if name == "judge": assert not gradients(s.generator)
+        if name == "judge":
+            assert not gradients(s.generator)
 
 
 def test_the_judge_learns_alone_first(batch):
@@ -96,7 +112,8 @@ def test_a_stopped_run_goes_on_to_the_same_weights(tmp_path):
     s = settings(save_every=2)
     run(dict(s), tmp_path / "whole")
     run(dict(s), tmp_path / "halves")
-    for path in (tmp_path / "halves" / "checkpoints").glob("step-000004"): [f.unlink() for f in path.iterdir()] and path.rmdir()
+    for path in (tmp_path / "halves" / "checkpoints").glob("step-000004"):
+        [f.unlink() for f in path.iterdir()] and path.rmdir()
     run(dict(s), tmp_path / "halves", resume=True)
     one, two = (load_network(tmp_path / name / "generator.safetensors")[0] for name in ("whole", "halves"))
     assert all(torch.equal(a, b) for a, b in zip(one.state_dict().values(), two.state_dict().values()))

@@ -20,36 +20,47 @@ from expr_course.editing.sliders import MAX_BYTES
 pytest.importorskip("anywidget")
 
 
-def press(page, name): page.get_by_role("button", name=name, exact=True).first.click()
+def press(page, name):
+    page.get_by_role("button", name=name, exact=True).first.click()
 
 
 def choose(page, path, name="your picture…"):
-    with page.expect_file_chooser() as chooser: press(page, name)
+    with page.expect_file_chooser() as chooser:
+        press(page, name)
     chooser.value.set_files(path)
 
 
 def saved(page, kind):
     """The file that a save button hands over: (name, bytes)."""
-    with page.expect_download() as download: press(page, kind)
+    with page.expect_download() as download:
+        press(page, kind)
     return download.value.suggested_filename, Path(download.value.path()).read_bytes()
 
 
 def line_at(page):
-    return float(page.locator(".expr-stage").first.evaluate("stage => stage.style.getPropertyValue('--at')").rstrip("%"))
+    return float(
+        page.locator(".expr-stage").first.evaluate("stage => stage.style.getPropertyValue('--at')").rstrip("%")
+    )
 
 
 def ready(page):
     """Both pictures are there, and equal."""
     page.locator(".expr-editor").first.wait_for(timeout=240_000)
     page.locator("img.expr-after").first.wait_for(timeout=60_000)
-    until(page, lambda: picture(page, "before") == picture(page, "after"), lambda: page.get_by_text("drawn person 12, neutral").count() > 0)
+    until(
+        page,
+        lambda: picture(page, "before") == picture(page, "after"),
+        lambda: page.get_by_text("drawn person 12, neutral").count() > 0,
+    )
 
 
 @pytest.mark.browser
 @pytest.mark.timeout(900)
 def test_the_editor_in_jupyterlab(jupyterlab, page, tmp_path):
-    nb = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell("from expr_course.editor.tool import Editor\ntool = Editor()\ntool")],
-                                  metadata={"kernelspec": {"name": "python3", "display_name": "python3", "language": "python"}})
+    nb = nbformat.v4.new_notebook(
+        cells=[nbformat.v4.new_code_cell("from expr_course.editor.tool import Editor\ntool = Editor()\ntool")],
+        metadata={"kernelspec": {"name": "python3", "display_name": "python3", "language": "python"}},
+    )
     nbformat.write(nb, jupyterlab.folder / "editor.ipynb")
     page.set_viewport_size({"width": 1280, "height": 1150})
     jupyterlab.open(page, "editor.ipynb")
@@ -65,9 +76,15 @@ def test_the_editor_in_jupyterlab(jupyterlab, page, tmp_path):
 
 
 def sliders_and_history(page, start):
-    look = lambda: picture(page, "after")
+    def look():
+        return picture(page, "after")
     drag(page, "AU12 ", 40)
-    until(page, lambda: look() != start, lambda: readout(page, "AU12 ") > 0.3, lambda: page.get_by_text("agreement with the truth").count() > 0)
+    until(
+        page,
+        lambda: look() != start,
+        lambda: readout(page, "AU12 ") > 0.3,
+        lambda: page.get_by_text("agreement with the truth").count() > 0,
+    )
     assert picture(page, "before") == start
     settled(page, "after")
     smile = look()
@@ -80,14 +97,24 @@ def sliders_and_history(page, start):
     until(page, lambda: look() == start)
     page.keyboard.press("Control+Shift+Z")
     until(page, lambda: look() == smile)
-    for _ in range(4): handle(page, "AU04 ").press("ArrowRight")  # quick keys: none may be lost or pulled back
+    for _ in range(4):
+        handle(page, "AU04 ").press("ArrowRight")  # quick keys: none may be lost or pulled back
     until(page, lambda: readout(page, "AU04 ") == 0.2)
     page.wait_for_timeout(500)
     assert readout(page, "AU04 ") == 0.2, page.locator("[role=alert]").all_inner_texts()
     press(page, "contempt")  # opens the links of two AUs
-    until(page, lambda: page.locator(".widget-slider", has_text="AU12 right side").count() == 1, lambda: readout(page, "AU12 right side") == 0.6, lambda: readout(page, "AU12 left side") == 0)
+    until(
+        page,
+        lambda: page.locator(".widget-slider", has_text="AU12 right side").count() == 1,
+        lambda: readout(page, "AU12 right side") == 0.6,
+        lambda: readout(page, "AU12 left side") == 0,
+    )
     press(page, "happiness")
-    until(page, lambda: page.locator(".widget-slider", has_text="AU12 right side").count() == 0, lambda: readout(page, "AU06 ") == 0.8)
+    until(
+        page,
+        lambda: page.locator(".widget-slider", has_text="AU12 right side").count() == 0,
+        lambda: readout(page, "AU06 ") == 0.8,
+    )
 
 
 def comparing(page):
@@ -95,7 +122,8 @@ def comparing(page):
     stage = page.locator(".expr-stage").first
     until(page, lambda: stage.get_attribute("data-mode") == "wipe")
     stage.focus()
-    for _ in range(5): page.keyboard.press("ArrowRight")
+    for _ in range(5):
+        page.keyboard.press("ArrowRight")
     assert line_at(page) == 60
     box = stage.bounding_box()
     page.mouse.move(box["x"] + 0.6 * box["width"], box["y"] + 50)
@@ -125,7 +153,10 @@ def labels_and_code(page):
     press(page, "copy as code")
     code = page.locator(".expr-snippet pre")
     until(page, lambda: code.count() == 2)
-    assert "'AU06': 0.8" in code.nth(0).inner_text() and code.nth(1).inner_text() == "expr-edit person-12.png edited.png AU06=+0.8 AU12=+0.8 --whole"
+    assert (
+        "'AU06': 0.8" in code.nth(0).inner_text()
+        and code.nth(1).inner_text() == "expr-edit person-12.png edited.png AU06=+0.8 AU12=+0.8 --whole"
+    )
     page.context.grant_permissions(["clipboard-read", "clipboard-write"])
     page.get_by_role("button", name="copy", exact=True).nth(1).click()
     page.get_by_role("button", name="copied", exact=True).wait_for()
@@ -139,8 +170,15 @@ def files(page, tmp_path):
     given, pixels = saved(page, "input")
     (tmp_path / "run" / given).write_bytes(pixels)
     command = page.locator(".expr-snippet pre").nth(1).inner_text().split()
-    subprocess.run([sys.executable, "-m", "expr_course.photos.command", *command[1:]], cwd=tmp_path / "run", env=dict(os.environ, PYTHONPATH=str(ROOT)), check=True)
-    assert (tmp_path / "run" / "edited.png").read_bytes() == data, "the command on the page does not make the file that the page saved"
+    subprocess.run(
+        [sys.executable, "-m", "expr_course.photos.command", *command[1:]],
+        cwd=tmp_path / "run",
+        env=dict(os.environ, PYTHONPATH=str(ROOT)),
+        check=True,
+    )
+    assert (tmp_path / "run" / "edited.png").read_bytes() == data, (
+        "the command on the page does not make the file that the page saved"
+    )
     assert saved(page, "GIF")[1][:4] == b"GIF8" and saved(page, "MP4")[1][4:8] == b"ftyp"
 
 
@@ -159,7 +197,12 @@ def uploads(page, tmp_path):
         assert picture(page, "before") == start
     choose(page, tmp_path / "mine.png")
     page.get_by_text("mine.png: its centred square, 200 pixels").first.wait_for()
-    until(page, lambda: page.get_by_role("alert").count() == 0, lambda: picture(page, "before") != start, lambda: not page.locator("img.expr-truth").first.is_visible())
+    until(
+        page,
+        lambda: page.get_by_role("alert").count() == 0,
+        lambda: picture(page, "before") != start,
+        lambda: not page.locator("img.expr-truth").first.is_visible(),
+    )
 
 
 CONTRASTS = """elements => {
@@ -174,7 +217,10 @@ CONTRASTS = """elements => {
 
 def contrasts(page):
     """Of texts and buttons against what lies behind them, 1 to 21 (WCAG; 4.5 is readable); opacity is left out."""
-    found = page.eval_on_selector_all(".expr-editor .expr-title, .expr-editor .widget-label, .expr-editor .widget-readout, .expr-editor .widget-html-content, .expr-editor .widget-button:not(:disabled)", CONTRASTS)
+    found = page.eval_on_selector_all(
+        ".expr-editor .expr-title, .expr-editor .widget-label, .expr-editor .widget-readout, .expr-editor .widget-html-content, .expr-editor .widget-button:not(:disabled)",
+        CONTRASTS,
+    )
     assert len(found) > 40
     return found
 
@@ -189,27 +235,48 @@ def app(tmp_path):
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-    environment = dict(os.environ, PYTHONPATH=str(ROOT), OMP_NUM_THREADS="1", TMPDIR=str(private), IPYTHONDIR=str(private / "ipython"), JUPYTER_RUNTIME_DIR=str(private / "runtime"),
-                       JUPYTER_CONFIG_DIR=str(private / "config"), JUPYTER_DATA_DIR=str(private / "data"))
+    environment = dict(
+        os.environ,
+        PYTHONPATH=str(ROOT),
+        OMP_NUM_THREADS="1",
+        TMPDIR=str(private),
+        IPYTHONDIR=str(private / "ipython"),
+        JUPYTER_RUNTIME_DIR=str(private / "runtime"),
+        JUPYTER_CONFIG_DIR=str(private / "config"),
+        JUPYTER_DATA_DIR=str(private / "data"),
+    )
     with open(tmp_path / "app.log", "w") as log:
-        server = subprocess.Popen([sys.executable, "-m", "expr_course.editor.page", "--no-browser", f"--port={port}"], env=environment, cwd=private, stdout=log, stderr=log, start_new_session=os.name != "nt")
+        server = subprocess.Popen(
+            [sys.executable, "-m", "expr_course.editor.page", "--no-browser", f"--port={port}"],
+            env=environment,
+            cwd=private,
+            stdout=log,
+            stderr=log,
+            start_new_session=os.name != "nt",
+        )
     try:
         until_up(f"http://127.0.0.1:{port}/voila/static/voila.js", server, tmp_path / "app.log")
         yield f"http://127.0.0.1:{port}/", private
     finally:
         server.terminate()
-        try: server.wait(15)
-        except subprocess.TimeoutExpired: server.kill()
+        try:
+            server.wait(15)
+        except subprocess.TimeoutExpired:
+            server.kill()
         if os.name != "nt":
-            try: os.killpg(server.pid, signal.SIGKILL)
-            except ProcessLookupError: pass
+            try:
+                os.killpg(server.pid, signal.SIGKILL)
+            except ProcessLookupError:
+                pass
 
 
 def until_up(address, server, log, seconds=150):
     end = time.monotonic() + seconds
     while time.monotonic() < end and server.poll() is None:
-        try: return urllib.request.urlopen(address, timeout=5).close()
-        except OSError: time.sleep(0.3)
+        try:
+            return urllib.request.urlopen(address, timeout=5).close()
+        except OSError:
+            time.sleep(0.3)
     pytest.fail(f"the app did not start within {seconds} s:\n{log.read_text()[-3000:]}")
 
 
@@ -247,33 +314,50 @@ def test_two_people_and_one_app(app, page, tmp_path):
 
     press(other, "surprise")
     until(other, lambda: readout(other, "AU26 ") == 0.8, lambda: picture(other, "after") != start)
-    assert picture(other, "before") == start and other.get_by_text("mine.png").count() == 0, "one person sees what the other uploaded"
+    assert picture(other, "before") == start and other.get_by_text("mine.png").count() == 0, (
+        "one person sees what the other uploaded"
+    )
     assert page.get_by_text("mine.png: its").count() == 1 and readout(page, "AU26 ") != 0.8
     stage = other.locator(".expr-stage").first.bounding_box()
-    assert stage["width"] <= 420 and handle(other, "AU26 ").bounding_box()["x"] < 420, "it does not fit on a narrow screen"
+    assert stage["width"] <= 420 and handle(other, "AU26 ").bounding_box()["x"] < 420, (
+        "it does not fit on a narrow screen"
+    )
     shoot(other, "editor-narrow")
     least = {theme: min(contrasts(person)) for theme, person in (("light", page), ("dark", other))}
     assert min(least.values()) >= 4.5, f"text that cannot be read: contrast {least}"
     new = [path for path in private.rglob("*") if path not in before and path.is_file() and path.suffix != ".json"]
-    assert not [path for path in new if b"mine.png" in path.read_bytes() or path.suffix in (".png", ".gif", ".mp4", ".jpg")], new
+    assert not [
+        path for path in new if b"mine.png" in path.read_bytes() or path.suffix in (".png", ".gif", ".mp4", ".jpg")
+    ], new
 
 
 @pytest.mark.browser
 @pytest.mark.timeout(300)
 def test_idle_kernels_are_culled(tmp_path):
-    """A page of one print, and nobody who uses it: its kernel goes, although the connection file says that it was there."""
+    """A page of one print, and nobody who uses it: its kernel goes, although the connection file says that it was
+    there."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-    environment = dict(os.environ, PYTHONPATH=str(ROOT), TMPDIR=str(tmp_path), JUPYTER_RUNTIME_DIR=str(tmp_path), JUPYTER_DATA_DIR=str(tmp_path / "data"), IPYTHONDIR=str(tmp_path / "ipython"))
+    environment = dict(
+        os.environ,
+        PYTHONPATH=str(ROOT),
+        TMPDIR=str(tmp_path),
+        JUPYTER_RUNTIME_DIR=str(tmp_path),
+        JUPYTER_DATA_DIR=str(tmp_path / "data"),
+        IPYTHONDIR=str(tmp_path / "ipython"),
+    )
     code = f"from expr_course.editor.page import main; main(['--port={port}', '--minutes=0.25', '--no-browser'], 'print(6 * 7)')"
-    with open(tmp_path / "log", "w") as log: server = subprocess.Popen([sys.executable, "-c", code], env=environment, stdout=log, stderr=log)
-    kernels = lambda: list(tmp_path.rglob("kernel-*.json"))
+    with open(tmp_path / "log", "w") as log:
+        server = subprocess.Popen([sys.executable, "-c", code], env=environment, stdout=log, stderr=log)
+    def kernels():
+        return list(tmp_path.rglob("kernel-*.json"))
     try:
         until_up(f"http://127.0.0.1:{port}/voila/static/voila.js", server, tmp_path / "log")
         assert b"42" in urllib.request.urlopen(f"http://127.0.0.1:{port}/", timeout=120).read() and len(kernels()) == 1
         end = time.monotonic() + 120
-        while kernels() and time.monotonic() < end: time.sleep(0.5)
+        while kernels() and time.monotonic() < end:
+            time.sleep(0.5)
         assert not kernels()
     finally:
         server.terminate()
@@ -283,9 +367,19 @@ def test_idle_kernels_are_culled(tmp_path):
 def test_voila_is_told_its_limits():
     from expr_course.editor.page import IDLE_MINUTES, MESSAGE_BYTES, notebook, voila_arguments
     words = voila_arguments(Path("x.ipynb"), 8000, browser=False)
-    assert MESSAGE_BYTES > 2 * MAX_BYTES and f"--Voila.tornado_settings={{'websocket_max_message_size': {MESSAGE_BYTES}}}" in words
-    assert f"--MappingKernelManager.cull_idle_timeout={60 * IDLE_MINUTES:.0f}" in words and "--MappingKernelManager.cull_connected=True" in words
-    assert "--Voila.ip=127.0.0.1" in words and "--no-browser" in words and "--no-browser" not in voila_arguments(Path("x.ipynb"))
+    assert (
+        MESSAGE_BYTES > 2 * MAX_BYTES
+        and f"--Voila.tornado_settings={{'websocket_max_message_size': {MESSAGE_BYTES}}}" in words
+    )
+    assert (
+        f"--MappingKernelManager.cull_idle_timeout={60 * IDLE_MINUTES:.0f}" in words
+        and "--MappingKernelManager.cull_connected=True" in words
+    )
+    assert (
+        "--Voila.ip=127.0.0.1" in words
+        and "--no-browser" in words
+        and "--no-browser" not in voila_arguments(Path("x.ipynb"))
+    )
     nbformat.validate(nbformat.from_dict(notebook()))
 
 

@@ -3,7 +3,7 @@ import asyncio
 import sys
 import threading
 import time
-from datetime import datetime, timezone
+from datetime import datetime, UTC
 
 import pytest
 
@@ -20,8 +20,10 @@ w = pytest.importorskip("ipywidgets")
 def kind(request, monkeypatch):
     """With and without anywidget."""
     widget_classes.cache_clear()
-    if request.param == "plain": monkeypatch.setitem(sys.modules, "anywidget", None)
-    else: pytest.importorskip("anywidget")
+    if request.param == "plain":
+        monkeypatch.setitem(sys.modules, "anywidget", None)
+    else:
+        pytest.importorskip("anywidget")
     yield request.param
     widget_classes.cache_clear()
 
@@ -33,7 +35,8 @@ def test_without_a_loop_it_acts_at_once():
     clock = Newest(lambda: done.append(1), 1.0, 5.0)
     clock.ask()
     assert done == [1] and not clock.waiting
-    with pytest.raises(ZeroDivisionError): Newest(lambda: 1 / 0, guard=lambda action: None).ask()
+    with pytest.raises(ZeroDivisionError):
+        Newest(lambda: 1 / 0, guard=lambda action: None).ask()
 
 
 def test_a_burst_is_one_action_on_the_newest_state():
@@ -53,7 +56,8 @@ def test_a_burst_is_one_action_on_the_newest_state():
 
 @pytest.mark.parametrize("cost", [0.0, 0.02, 0.05])
 def test_the_last_state_wins_and_nothing_queues(cost):
-    """A hand that sends every 5 ms, and an action that takes longer: never more than one action behind, and it ends where the hand ends."""
+    """A hand that sends every 5 ms, and an action that takes longer: never more than one action behind, and it ends
+    where the hand ends."""
     async def run():
         state, seen = [0], []
 
@@ -67,7 +71,8 @@ def test_the_last_state_wins_and_nothing_queues(cost):
             clock.ask()
             await asyncio.sleep(0.005)
         stopped = time.perf_counter()
-        while clock.waiting: await asyncio.sleep(0.001)
+        while clock.waiting:
+            await asyncio.sleep(0.001)
         return seen, stopped - start, time.perf_counter() - stopped
     seen, moving, late = asyncio.run(run())
     assert seen[-1] == 60 and seen == sorted(set(seen))
@@ -147,7 +152,11 @@ def test_stage(kind):
     else:
         assert [picture.value for picture in stage.pictures] == [b"one", b"two"]
         stage.hand_over("<a>.png", b"data", "image/png")
-        assert "base64,ZGF0YQ==" in stage.link.value and "<a>.png" not in stage.link.value and "&lt;a&gt;.png" in stage.link.value
+        assert (
+            "base64,ZGF0YQ==" in stage.link.value
+            and "<a>.png" not in stage.link.value
+            and "&lt;a&gt;.png" in stage.link.value
+        )
 
 
 def test_pick(kind):
@@ -159,7 +168,15 @@ def test_pick(kind):
         pick._handle_custom_msg({"kind": "something"}, [])
     else:
         for name, data in (("a.png", b"data"), ("b.png", b"x" * 400)):
-            pick.value = ({"name": name, "type": "", "size": len(data), "content": memoryview(data), "last_modified": datetime.now(timezone.utc)},)
+            pick.value = (
+                {
+                    "name": name,
+                    "type": "",
+                    "size": len(data),
+                    "content": memoryview(data),
+                    "last_modified": datetime.now(UTC),
+                },
+            )
             assert pick.value == ()
     assert took == [("a.png", b"data")] and refused == [("b.png", 400)]
 
@@ -172,7 +189,8 @@ def test_snippet(kind):
 
 def test_no_address_in_the_javascript():
     from expr_course.editor import stage as editor_stage
-    for text in (editor_stage.STAGE_JS, editor_stage.PICK_JS, editor_stage.SNIPPET_JS, editor_stage.STAGE_CSS): assert "http" not in text and "import " not in text
+    for text in (editor_stage.STAGE_JS, editor_stage.PICK_JS, editor_stage.SNIPPET_JS, editor_stage.STAGE_CSS):
+        assert "http" not in text and "import " not in text
 
 
 # --- sliders ------------------------------------------------------------------------------------------------------
@@ -187,7 +205,11 @@ def test_rows_follow_edits():
     rows, _ = slider_panel(w, True, hears, lambda *a: moves.append(a), moves.append)
     assert list(rows) == list(AUS)
     row = rows["AU12"]
-    assert row.both.tooltip.startswith("the mouth corners go up") and "FACS E" in row.both.tooltip and row.both.description == "AU12 lip corner puller"
+    assert (
+        row.both.tooltip.startswith("the mouth corners go up")
+        and "FACS E" in row.both.tooltip
+        and row.both.description == "AU12 lip corner puller"
+    )
     row.follow(moved(Edit(), "AU12", 0.4))
     assert moves == [("AU12", 0.4)] and row.both.value == 0.4
     row.follow(moved(opened(Edit(), "AU12"), "AU12R", 0.7))

@@ -1,4 +1,5 @@
-"""What the editor remembers: edits as values, links, presets, history, and code that reproduces an edit byte for byte."""
+"""What the editor remembers: edits as values, links, presets, history, and code that reproduces an edit byte for
+byte."""
 import os
 import shlex
 import subprocess
@@ -22,14 +23,20 @@ EDITS = st.lists(st.tuples(NAMES, VALUES), max_size=6).map(lambda moves: moved_b
 
 def moved_by(moves):
     edit = Edit()
-    for name, value in moves: edit = moved(edit, name, value)
+    for name, value in moves:
+        edit = moved(edit, name, value)
     return edit
 
 
 # --- edits --------------------------------------------------------------------------------------------------------
 
 def test_rest():
-    assert not asked(Edit()).any() and asked(Edit()).shape == (17, 2) and Edit().intensity == 1 and named(Edit()) == {"AU12": 0.0}
+    assert (
+        not asked(Edit()).any()
+        and asked(Edit()).shape == (17, 2)
+        and Edit().intensity == 1
+        and named(Edit()) == {"AU12": 0.0}
+    )
 
 
 @given(EDITS, NAMES, VALUES)
@@ -60,16 +67,21 @@ def test_open_and_link(edit, name):
     (lambda e: moved(e, "AU13", 0), "unknown"), (lambda e: stretched(e, 1.26), "outside 0 to 1.25"), (lambda e: opened(e, "AU12L"), "parse_au"),
     (lambda e: felt(e, "joy"), "unknown emotion")])
 def test_refused(change, message):
-    with pytest.raises(ValueError, match=message): change(Edit())
+    with pytest.raises(ValueError, match=message):
+        change(Edit())
 
 
 def test_adopted_clips_rounds_and_opens():
     vector = torch.zeros(17, 2)
     vector[8], vector[2, 0], vector[0] = torch.tensor([1.25, 1.25]), -0.333333, -1e-9
     edit = adopted(stretched(Edit(), 0.5), vector)
-    assert edit.aus[8] == (1.0, 1.0) and edit.aus[2] == (-0.33, 0.0) and edit.apart == {"AU04"} and edit.intensity == 0.5
+    assert (
+        edit.aus[8] == (1.0, 1.0) and edit.aus[2] == (-0.33, 0.0) and edit.apart == {"AU04"} and edit.intensity == 0.5
+    )
     assert str(edit.aus[0]) == "(0.0, 0.0)"  # not -0.0
-    assert adopted(Edit(), vector, per_side=False).apart == frozenset() and adopted(Edit(), vector, per_side=False).aus[2] == (-0.17, -0.17)
+    assert adopted(Edit(), vector, per_side=False).apart == frozenset() and adopted(Edit(), vector, per_side=False).aus[
+        2
+    ] == (-0.17, -0.17)
 
 
 @pytest.mark.parametrize("emotion", EMOTIONS)
@@ -94,10 +106,12 @@ def test_undo_and_redo_are_exact(edits):
     history, seen = History(), [Edit()]
     for edit in edits:
         history = did(history, edit)
-        if edit != seen[-1]: seen.append(edit)
+        if edit != seen[-1]:
+            seen.append(edit)
     assert history.now == seen[-1] and list(history.past) == seen[:-1]
     back, walked = history, [history]
-    while back.past: walked.append(back := undone(back))
+    while back.past:
+        walked.append(back := undone(back))
     assert [h.now for h in walked] == seen[::-1] and undone(back) == back
     for earlier in reversed(walked[:-1]):
         back = redone(back)
@@ -110,8 +124,10 @@ def test_undo_then_redo_changes_nothing(walk):
     history = History()
     for action, edit in walk:
         history = {"undo": undone, "redo": redone}[action](history) if action != "do" else did(history, edit)
-        if history.past: assert redone(undone(history))[:3] == history[:3]
-        if history.future: assert undone(redone(history))[:3] == history[:3]
+        if history.past:
+            assert redone(undone(history))[:3] == history[:3]
+        if history.future:
+            assert undone(redone(history))[:3] == history[:3]
 
 
 def test_a_new_change_forgets_what_was_undone():
@@ -122,7 +138,8 @@ def test_a_new_change_forgets_what_was_undone():
 
 def test_a_drag_is_one_step():
     history = History()
-    for k in range(1, 11): history = did(history, moved(history.now, "AU12", k / 10), "AU12", k * 0.1)
+    for k in range(1, 11):
+        history = did(history, moved(history.now, "AU12", k / 10), "AU12", k * 0.1)
     assert len(history.past) == 1 and undone(history).now == Edit()
     later = did(history, moved(history.now, "AU12", 0.2), "AU12", 1 + SECONDS)
     assert len(later.past) == 2 and undone(later).now == history.now
@@ -139,7 +156,8 @@ def test_a_drag_back_to_its_start_is_no_step():
 
 def test_history_is_bounded():
     history = History()
-    for k in range(STEPS + 50): history = did(history, moved(Edit(), "AU12", (k % 99 + 1) / 100))
+    for k in range(STEPS + 50):
+        history = did(history, moved(Edit(), "AU12", (k % 99 + 1) / 100))
     assert len(history.past) == STEPS
 
 
@@ -148,7 +166,11 @@ def test_history_is_bounded():
 def in_namespace(code):
     """Names that the code's last call was given."""
     calls = []
-    lines = code.replace("from expr_course.photos.command import edit_photo_file", "").replace("from expr_course.editing.expression_editor import ExpressionEditor", "").replace("from pathlib import Path", "")
+    lines = (
+        code.replace("from expr_course.photos.command import edit_photo_file", "")
+        .replace("from expr_course.editing.expression_editor import ExpressionEditor", "")
+        .replace("from pathlib import Path", "")
+    )
     fake = type("E", (), {"from_pretrained": staticmethod(lambda *a: a)})
     exec(lines, {"edit_photo_file": lambda *a, **k: calls.append((a, k)), "ExpressionEditor": fake, "Path": str})
     return calls[0]
@@ -158,7 +180,13 @@ def in_namespace(code):
 def test_code_says_what_the_edit_is(edit, percent, name):
     edit = stretched(edit, percent / 100)
     (editor, source, target, values), more = in_namespace(as_python(edit, name))
-    assert (editor, source, target, more.pop("intensity", 1.0), more) == ((), name, "edited.png", edit.intensity, {"entire": True})
+    assert (editor, source, target, more.pop("intensity", 1.0), more) == (
+        (),
+        name,
+        "edited.png",
+        edit.intensity,
+        {"entire": True},
+    )
     assert torch.equal(au_vector(values, relative=True), asked(edit))
     command, *words = shlex.split(as_command(edit, name))
     assert command == "expr-edit" and words[:2] == [name, "edited.png"]
@@ -170,7 +198,10 @@ def test_code_says_what_the_edit_is(edit, percent, name):
 
 @pytest.mark.parametrize("where, flags", [({"face": 2}, ["--face", "2"]), ({"box": (1.5, 2, 30, 40)}, ["--box", "1.5", "2", "30", "40"])])
 def test_code_says_where_the_face_is(where, flags):
-    assert in_namespace(as_python(Edit(), "a.png", where=where))[1] == where and shlex.split(as_command(Edit(), "a.png", where=where))[4:] == flags
+    assert (
+        in_namespace(as_python(Edit(), "a.png", where=where))[1] == where
+        and shlex.split(as_command(Edit(), "a.png", where=where))[4:] == flags
+    )
 
 
 def test_code_names_weights():

@@ -32,15 +32,18 @@ from expr_course.editor import Editor  # noqa: E402
 class Judge(torch.nn.Module):
     size = 32
 
-    def forward(self, image): return torch.zeros(len(image), 17, 2) + 0.25
+    def forward(self, image):
+        return torch.zeros(len(image), 17, 2) + 0.25
 
 
 @pytest.fixture
-def editor(): return Counting(network(), size=32, device="cpu")
+def editor():
+    return Counting(network(), size=32, device="cpu")
 
 
 @pytest.fixture
-def tool(editor): return Editor(editor=editor, size=48)
+def tool(editor):
+    return Editor(editor=editor, size=48)
 
 
 def slide(tool, name, value):
@@ -58,27 +61,49 @@ def files(tool):
 
 def test_starts_with_the_input_to_the_byte(tool):
     stage = tool.stage.widget
-    assert stage.before == stage.after == to_png(tool.source.subject.face) and tool.edit == Edit() and not tool.error.value
+    assert (
+        stage.before == stage.after == to_png(tool.source.subject.face) and tool.edit == Edit() and not tool.error.value
+    )
     assert not np.asarray(Image.open(io.BytesIO(tool.images["change"].value))).any()
-    assert tool.c.undo.disabled and tool.c.redo.disabled and "drawn person 12" in tool.c.status.value and tool.c.number.value == 12
+    assert (
+        tool.c.undo.disabled
+        and tool.c.redo.disabled
+        and "drawn person 12" in tool.c.status.value
+        and tool.c.number.value == 12
+    )
 
 
 def test_a_slider_edits_and_reset_undoes(tool):
     before = tool.stage.widget.after
     slide(tool, "AU12", 0.8)
-    assert torch.allclose(asked(tool.edit), au_vector({"AU12": 0.8})) and tool.stage.widget.after != before == tool.stage.widget.before
+    assert (
+        torch.allclose(asked(tool.edit), au_vector({"AU12": 0.8}))
+        and tool.stage.widget.after != before == tool.stage.widget.before
+    )
     assert tool.stage.widget.after == to_png(tool.editor.edit(tool.source.subject.face, {"AU12": 0.8}))
     assert "ms for the edit" in tool.c.status.value and "alignment" in tool.c.status.value and "AU12" in tool.bars.value
     tool.c.intensity.value = 0.5
     assert tool.stage.widget.after == to_png(tool.editor.edit(tool.source.subject.face, {"AU12": 0.8}, intensity=0.5))
     tool.c.reset.click()
-    assert tool.stage.widget.after == before and tool.edit == Edit() and tool.sliders["AU12"].both.value == 0 and tool.c.intensity.value == 1
+    assert (
+        tool.stage.widget.after == before
+        and tool.edit == Edit()
+        and tool.sliders["AU12"].both.value == 0
+        and tool.c.intensity.value == 1
+    )
 
 
 def test_one_edit_per_action(tool):
     slide(tool, "AU04", 0.3)
-    for action in (*(b.click for b in tool.c.emotions.values() if b is not tool.c.emotions["neutral"]), tool.c.other.click, tool.c.start.click, tool.c.borrow.click, tool.c.undo.click,
-                   tool.c.reset.click, lambda: setattr(tool.c.number, "value", 3)):
+    for action in (
+        *(b.click for b in tool.c.emotions.values() if b is not tool.c.emotions["neutral"]),
+        tool.c.other.click,
+        tool.c.start.click,
+        tool.c.borrow.click,
+        tool.c.undo.click,
+        tool.c.reset.click,
+        lambda: setattr(tool.c.number, "value", 3),
+    ):
         before = tool.editor.count
         action()
         assert tool.editor.count == before + 1, action
@@ -92,10 +117,19 @@ def test_nothing_is_sent_twice(tool):
 
 
 def test_views_can_be_switched_off_and_cost_nothing_then(tool):
-    assert tool.editor.parsed == 0 and tool.tiles["labels"].layout.display == "none" and tool.c.opacity.layout.display == "none"
+    assert (
+        tool.editor.parsed == 0
+        and tool.tiles["labels"].layout.display == "none"
+        and tool.c.opacity.layout.display == "none"
+    )
     edits = tool.editor.count
     tool.c.views["labels"].value = True
-    assert tool.editor.parsed == 1 and tool.tiles["labels"].layout.display == "" and tool.c.opacity.layout.display == "" and tool.editor.count == edits
+    assert (
+        tool.editor.parsed == 1
+        and tool.tiles["labels"].layout.display == ""
+        and tool.c.opacity.layout.display == ""
+        and tool.editor.count == edits
+    )
     first = tool.images["labels"].value
     tool.c.opacity.value = 0.9
     assert tool.images["labels"].value != first and tool.editor.parsed == 1
@@ -111,7 +145,8 @@ def test_views_can_be_switched_off_and_cost_nothing_then(tool):
 
 
 def test_without_a_parser_the_labels_say_so_and_switch_off(tool, monkeypatch):
-    def missing(image): raise FileNotFoundError("there are no weights at parse-unet")
+    def missing(image):
+        raise FileNotFoundError("there are no weights at parse-unet")
     monkeypatch.setattr(tool.editor, "parse", missing)
     tool.c.views["labels"].value = True
     assert "no weights at parse-unet" in tool.error.value and not tool.c.views["labels"].value
@@ -131,7 +166,9 @@ def test_bars(editor, tool):
     judged = ExpressionEditor(editor.generator, estimator=Judge(), size=32, device="cpu")
     with_judge = Editor(editor=judged, size=48)
     slide(with_judge, "AU12", 0.8)
-    assert "not measured" not in with_judge.bars.value and "obtained, as the estimator reads it" in with_judge.bars.value
+    assert (
+        "not measured" not in with_judge.bars.value and "obtained, as the estimator reads it" in with_judge.bars.value
+    )
 
 
 # --- editing ------------------------------------------------------------------------------------------------------
@@ -154,7 +191,8 @@ def test_undo_and_redo(tool, monkeypatch):
     pictures = [tool.stage.widget.after]
     for name, value in (("AU12", 0.8), ("AU04", 0.5), ("AU26", -0.5)):
         clock[0] += 10
-        for part in (0.5, 1.0): slide(tool, name, value * part)
+        for part in (0.5, 1.0):
+            slide(tool, name, value * part)
         pictures.append(tool.stage.widget.after)
     for picture in pictures[-2::-1]:
         tool.c.undo.click()
@@ -173,7 +211,9 @@ def test_undo_and_redo(tool, monkeypatch):
 @pytest.mark.parametrize("emotion", EMOTIONS)
 def test_emotions(tool, emotion):
     tool.c.emotions[emotion].click()
-    assert torch.allclose(asked(tool.edit), emotion_vector(emotion)) and tool.edit.apart == ({"AU12", "AU14"} if emotion == "contempt" else set())
+    assert torch.allclose(asked(tool.edit), emotion_vector(emotion)) and tool.edit.apart == (
+        {"AU12", "AU14"} if emotion == "contempt" else set()
+    )
     tool.c.start.click()
     tool.c.emotions[emotion].click()
     assert torch.allclose(tool.source.subject.aus + asked(tool.edit), emotion_vector(emotion), atol=0.0051)
@@ -194,7 +234,11 @@ def test_borrowing(tool):
     tool.c.borrow.click()
     assert torch.allclose(tool.source.subject.aus + asked(tool.edit), donor.aus, atol=0.0051)
     tool.c.donor.click()
-    assert not torch.equal(tool.donor.face, donor.face) and tool.donor.aus.sum() > 1 and tool.donor_image.value == to_png(tool.donor.face)
+    assert (
+        not torch.equal(tool.donor.face, donor.face)
+        and tool.donor.aus.sum() > 1
+        and tool.donor_image.value == to_png(tool.donor.face)
+    )
 
 
 def test_borrowing_from_a_photograph_needs_a_judge(tool, editor):
@@ -210,10 +254,12 @@ def test_borrowing_from_a_photograph_needs_a_judge(tool, editor):
 
 
 def test_the_tool_does_not_fight_the_hand(tool):
-    """A slider in the browser may stand at 0.15000000000000002: setting it to 0.15 would pull it back while it is dragged."""
+    """A slider in the browser may stand at 0.15000000000000002: setting it to 0.15 would pull it back while it is
+    dragged."""
     row, sent = tool.sliders["AU12"], []
     row.both.send_state = lambda key=None: sent.append(key)
-    for k in range(1, 21): row.both.value = k * 0.05
+    for k in range(1, 21):
+        row.both.value = k * 0.05
     assert len(sent) == 20 and all(row.both.value != 0 for _ in sent) and tool.edit.aus[AUS.index("AU12")] == (1.0, 1.0)
 
 
@@ -231,15 +277,19 @@ def test_an_echo_is_no_hand(tool):
 
 
 def test_two_threads_at_once_lose_nothing(tool):
-    """JupyterLab delivers the first message of a slider in one thread and the next in another, while a picture is computed."""
+    """JupyterLab delivers the first message of a slider in one thread and the next in another, while a picture is
+    computed."""
     names, edit = ("AU01", "AU04", "AU12", "AU25", "AU26"), tool.editor.edit
     tool.editor.edit = lambda *args, **more: time.sleep(0.02) or edit(*args, **more)
     def hand(name):
-        for step in range(1, 9): tool.sliders[name].both.value = step / 10
+        for step in range(1, 9):
+            tool.sliders[name].both.value = step / 10
     threads = [threading.Thread(target=hand, args=[name]) for name in names]
-    for thread in threads: thread.start()
-    for thread in threads: thread.join(60)
-    assert {name: pair for name, pair in zip(AUS, tool.edit.aus) if any(pair)} == {name: (0.8, 0.8) for name in names}
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(60)
+    assert {name: pair for name, pair in zip(AUS, tool.edit.aus) if any(pair)} == dict.fromkeys(names, (0.8, 0.8))
     assert all(tool.sliders[name].both.value == (0.8 if name in names else 0) for name in AUS) and not tool.error.value
     assert torch.equal(tool.after, edit(tool.source.subject.face, asked(tool.edit)))
 
@@ -260,7 +310,12 @@ def test_other_people_keep_the_edit(tool):
 def test_upload(tool):
     slide(tool, "AU12", 0.8)
     send(tool.c.pick, "me.png", png())
-    assert tool.source.subject.face.shape == (3, 40, 40) and "me.png" in tool.c.status.value and tool.views.truth is None and tool.tiles["truth"].layout.display == "none"
+    assert (
+        tool.source.subject.face.shape == (3, 40, 40)
+        and "me.png" in tool.c.status.value
+        and tool.views.truth is None
+        and tool.tiles["truth"].layout.display == "none"
+    )
     assert tool.edit.aus[AUS.index("AU12")] == (0.8, 0.8) and not tool.error.value
     tool.c.other.click()
     assert tool.tiles["truth"].layout.display == ""
@@ -279,11 +334,19 @@ def test_a_photograph_is_edited_where_its_face_is(tool, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     assert tool.c.where.layout.display == tool.c.box.layout.display == "none"
     send(tool.c.pick, "wide.png", scene())
-    assert not tool.error.value and "a face of" in tool.c.status.value and tool.source.where == {"face": 0} and tool.c.where.layout.display == "" and tool.c.where.label == "the face that is found"
+    assert (
+        not tool.error.value
+        and "a face of" in tool.c.status.value
+        and tool.source.where == {"face": 0}
+        and tool.c.where.layout.display == ""
+        and tool.c.where.label == "the face that is found"
+    )
     slide(tool, "AU12", 0.8)
     first, second = run_code(tool, tmp_path)
     assert first == second == tool.png() and "--face 0" in tool.command()
-    before, after = (np.asarray(Image.open(io.BytesIO(data)).convert("RGB")).astype(int) for data in (tool.source.data, tool.png()))
+    before, after = (
+        np.asarray(Image.open(io.BytesIO(data)).convert("RGB")).astype(int) for data in (tool.source.data, tool.png())
+    )
     assert after.shape == before.shape and (after[:, 300:] == before[:, 300:]).all() and (after != before).any()
     tool.c.where.value = {"face": 2}
     assert "wide.png: face 2 is not one of the 1" in tool.error.value and tool.source.where == {"face": 0}
@@ -292,7 +355,11 @@ def test_a_photograph_is_edited_where_its_face_is(tool, tmp_path, monkeypatch):
     tool.c.where.value = "box"
     assert tool.c.box.layout.display == "" and tool.source.where == {"entire": True}
     tool.c.box.value = "80, 60, 130, 140"
-    assert not tool.error.value and tool.source.where == {"box": (80.0, 60.0, 130.0, 140.0)} and "--box 80 60 130 140" in tool.command()
+    assert (
+        not tool.error.value
+        and tool.source.where == {"box": (80.0, 60.0, 130.0, 140.0)}
+        and "--box 80 60 130 140" in tool.command()
+    )
     tool.c.box.value = "80, sixty"
     assert "sixty" in tool.error.value and tool.source.where == {"box": (80.0, 60.0, 130.0, 140.0)}
     tool.c.other.click()
@@ -309,9 +376,18 @@ def test_too_many_pixels(tool):
 def test_errors_stay_until_something_works(tool):
     slide(tool, "AU12", 0.8)
     before = tool.stage.widget.after
-    for name, data, message in (("<b>notes</b>.txt", b"milk, bread", "not a picture"), ("big.png", bytes(MAX_BYTES + 1), "8.0 MB"), ("half.png", png()[:-30], "damaged")):
+    for name, data, message in (
+        ("<b>notes</b>.txt", b"milk, bread", "not a picture"),
+        ("big.png", bytes(MAX_BYTES + 1), "8.0 MB"),
+        ("half.png", png()[:-30], "damaged"),
+    ):
         send(tool.c.pick, name, data)
-        assert message in tool.error.value and "<b>notes" not in tool.error.value and tool.stage.widget.after == before and "role='alert'" in tool.error.value
+        assert (
+            message in tool.error.value
+            and "<b>notes" not in tool.error.value
+            and tool.stage.widget.after == before
+            and "role='alert'" in tool.error.value
+        )
     slide(tool, "AU12", 0.5)
     assert tool.error.value == "" and tool.stage.widget.after != before
 
@@ -320,7 +396,8 @@ def test_unexpected_errors_are_shown_and_raised_and_the_last_good_state_returns(
     slide(tool, "AU12", 0.8)
     good = tool.edit
     monkeypatch.setattr(tool.editor, "edit", lambda *_, **__: 1 / 0)
-    with pytest.raises(ZeroDivisionError): slide(tool, "AU12", 0.5)
+    with pytest.raises(ZeroDivisionError):
+        slide(tool, "AU12", 0.5)
     assert "ZeroDivisionError" in tool.error.value and tool.edit == good and tool.sliders["AU12"].both.value == 0.8
 
 
@@ -330,13 +407,16 @@ def test_own_pictures(editor, tmp_path):
         tool = Editor(image, editor)
         assert tool.source.subject.face.shape == (3, 40, 40) and tool.views.truth is None
     assert "application/vnd.jupyter.widget-view+json" in tool._repr_mimebundle_()
-    with pytest.raises(ValueError, match="not a picture"): Editor(b"milk", editor)
-    with pytest.raises(FileNotFoundError): Editor(editor=tmp_path)
+    with pytest.raises(ValueError, match="not a picture"):
+        Editor(b"milk", editor)
+    with pytest.raises(FileNotFoundError):
+        Editor(editor=tmp_path)
 
 
 def test_without_ipywidgets(editor, monkeypatch):
     monkeypatch.setitem(sys.modules, "ipywidgets", None)
-    with pytest.raises(ImportError, match=r"expr_course\[lab\]"): Editor(editor=editor)
+    with pytest.raises(ImportError, match=r"expr_course\[lab\]"):
+        Editor(editor=editor)
 
 
 def test_without_anywidget(editor, monkeypatch):
@@ -350,7 +430,8 @@ def test_without_anywidget(editor, monkeypatch):
         assert "person-12-edited.png" in tool.stage.link.value and not tool.error.value
         tool.c.code.value = True
         assert tool.snippets[1].value == tool.command()
-    finally: widget_classes.cache_clear()
+    finally:
+        widget_classes.cache_clear()
 
 
 # --- out ----------------------------------------------------------------------------------------------------------
@@ -358,36 +439,52 @@ def test_without_anywidget(editor, monkeypatch):
 def test_files(tool):
     out = files(tool)
     slide(tool, "AU12", 0.8)
-    for kind in ("png", "gif", "mp4", "input"): tool.c.save[kind].click()
-    assert [name for name, _ in out] == ["person-12-edited.png", "person-12-edited.gif", "person-12-edited.mp4", "person-12.png"] and not tool.error.value
+    for kind in ("png", "gif", "mp4", "input"):
+        tool.c.save[kind].click()
+    assert [name for name, _ in out] == [
+        "person-12-edited.png",
+        "person-12-edited.gif",
+        "person-12-edited.mp4",
+        "person-12.png",
+    ] and not tool.error.value
     data = [data for _, data in out]
     picture, film = Image.open(io.BytesIO(data[0])), Image.open(io.BytesIO(data[1]))
     assert "AU12 +0.80" in picture.text["Comment"] and b"AU12 +0.80" in film.info["comment"] and film.n_frames == 24
-    assert np.array_equal(np.asarray(picture), np.asarray(Image.open(io.BytesIO(tool.stage.widget.after)))) and data[3] == tool.stage.widget.before
-    with av.open(io.BytesIO(data[2])) as film: assert "AU12 +0.80" in film.metadata["comment"] and sum(1 for _ in film.decode(video=0)) == 48
+    assert (
+        np.array_equal(np.asarray(picture), np.asarray(Image.open(io.BytesIO(tool.stage.widget.after))))
+        and data[3] == tool.stage.widget.before
+    )
+    with av.open(io.BytesIO(data[2])) as film:
+        assert "AU12 +0.80" in film.metadata["comment"] and sum(1 for _ in film.decode(video=0)) == 48
 
 
 def run_code(tool, folder):
-    """(bytes from the Python code, bytes from the command line) of what the tool says, with this tool's editor for both."""
+    """(bytes from the Python code, bytes from the command line) of what the tool says, with this tool's editor for
+    both."""
     before = tool.source.before
     assert before == "" or before in tool.python()
     with contextlib.chdir(folder):
-        if not before: open(tool.source.name, "wb").write(tool.source.data)
+        if not before:
+            open(tool.source.name, "wb").write(tool.source.data)
         exec(tool.python(), {"editor": tool.editor})
         first = open("edited.png", "rb").read()
         os.remove("edited.png")
         original = ExpressionEditor.from_pretrained
         ExpressionEditor.from_pretrained = classmethod(lambda cls, *a: tool.editor)
-        try: assert main(shlex.split(tool.command(), comments=True)[1:]) == 0
-        finally: ExpressionEditor.from_pretrained = original
+        try:
+            assert main(shlex.split(tool.command(), comments=True)[1:]) == 0
+        finally:
+            ExpressionEditor.from_pretrained = original
         return first, open("edited.png", "rb").read()
 
 
 @pytest.mark.parametrize("moves", [{}, {"AU12": 0.85, "AU04": -0.3}], ids=["nothing", "an edit"])
 @pytest.mark.parametrize("own", [False, True], ids=["drawn", "upload"])
 def test_copy_as_code_reproduces_the_saved_file(tool, tmp_path, moves, own):
-    if own: send(tool.c.pick, "me and my cat.png", png((700, 600)))
-    for name, value in moves.items(): slide(tool, name, value)
+    if own:
+        send(tool.c.pick, "me and my cat.png", png((700, 600)))
+    for name, value in moves.items():
+        slide(tool, name, value)
     tool.sliders["AU14"].link.click()
     slide(tool, "AU14L", 0.35 if moves else 0)
     tool.c.intensity.value = 1.25
@@ -404,7 +501,10 @@ def test_code_of_weights_in_a_folder():
     from expr_course.editing.expression_editor import BUNDLED
     from expr_course.training.weights import WEIGHTS
     tool = Editor(editor=WEIGHTS / BUNDLED, size=48)
-    assert f"--weights {WEIGHTS / BUNDLED}" in tool.command() and f"from_pretrained({str(WEIGHTS / BUNDLED)!r})" in tool.python()
+    assert (
+        f"--weights {WEIGHTS / BUNDLED}" in tool.command()
+        and f"from_pretrained({str(WEIGHTS / BUNDLED)!r})" in tool.python()
+    )
 
 
 # --- in a running loop, as in a kernel ----------------------------------------------------------------------------
@@ -412,16 +512,24 @@ def test_code_of_weights_in_a_folder():
 def test_a_burst_of_changes_is_one_edit(tool):
     async def run():
         before = tool.editor.count
-        for k in range(1, 21): slide(tool, "AU12", k / 20)
-        for name in ("AU01", "AU02", "AU04"): slide(tool, name, 0.5)
-        assert tool.editor.count == before and tool.edit.aus[AUS.index("AU12")] == (1.0, 1.0)  # remembered, not yet computed
+        for k in range(1, 21):
+            slide(tool, "AU12", k / 20)
+        for name in ("AU01", "AU02", "AU04"):
+            slide(tool, name, 0.5)
+        # remembered, not yet computed
+        assert tool.editor.count == before and tool.edit.aus[AUS.index("AU12")] == (1.0, 1.0)
         await asyncio.sleep(0.05)
         assert tool.editor.count == before + 1 and tool.views is None
         await asyncio.sleep(0.5)
         assert tool.views is not None and tool.editor.count == before + 1
         assert tool.stage.widget.after == to_png(tool.after)
         slide(tool, "AU12", 0.1)
-        assert tool.settle() is tool and tool.views.after is tool.after and not tool.soon.waiting and not tool.later.waiting
+        assert (
+            tool.settle() is tool
+            and tool.views.after is tool.after
+            and not tool.soon.waiting
+            and not tool.later.waiting
+        )
     asyncio.run(run())
 
 
@@ -453,10 +561,17 @@ def test_a_failing_edit_in_the_loop_goes_back(tool):
 def test_nothing_is_written_to_disk(tool, tmp_path):
     files(tool)
     opened = []
-    sys.addaudithook(lambda event, args: opened.append(args) if recording and event == "open" and args[1] and any(m in str(args[1]) for m in "wax+") else None)
+    sys.addaudithook(
+        lambda event, args: (
+            opened.append(args)
+            if recording and event == "open" and args[1] and any(m in str(args[1]) for m in "wax+")
+            else None
+        )
+    )
     recording = [1]
     slide(tool, "AU12", 0.8)
     send(tool.c.pick, "me.png", png())
-    for kind in ("png", "gif", "mp4", "input"): tool.c.save[kind].click()
+    for kind in ("png", "gif", "mp4", "input"):
+        tool.c.save[kind].click()
     recording.clear()
     assert not opened and not tool.error.value

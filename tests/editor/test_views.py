@@ -43,19 +43,35 @@ def editor():
 
 def test_drawn_sources_are_files():
     source = drawn_source(3, 5, 64)
-    assert source.name == "person-3-5.png" and drawn_source(3, 0, 64).name == "person-3.png" and source.subject.aus.any()
+    assert (
+        source.name == "person-3-5.png" and drawn_source(3, 0, 64).name == "person-3.png" and source.subject.aus.any()
+    )
     assert torch.equal(open_image(source.data).rgb, source.subject.face)
     namespace = {}
     exec(source.before.rsplit("\n", 1)[0], namespace)
-    assert np.array_equal(np.asarray(namespace["to_pil"](namespace["drawn"](3, 5, size=64).face)), np.asarray(Image.open(io.BytesIO(source.data))))
+    assert np.array_equal(
+        np.asarray(namespace["to_pil"](namespace["drawn"](3, 5, size=64).face)),
+        np.asarray(Image.open(io.BytesIO(source.data))),
+    )
 
 
 def test_file_sources():
     source = file_source("me.png", png())
-    assert source.subject.face.shape == (3, 40, 40) and source.data == png() and source.before == "" and "me.png" in source.subject.text
+    assert (
+        source.subject.face.shape == (3, 40, 40)
+        and source.data == png()
+        and source.before == ""
+        and "me.png" in source.subject.text
+    )
     assert file_source("big.png", png((700, 900))).subject.face.shape == (3, MAX_SIDE, MAX_SIDE)
-    for data, message in ((b"", "empty"), (b"milk", "not a picture"), (png()[:len(png()) // 2], "damaged"), (bytes(MAX_BYTES + 1), "MB.*smaller")):
-        with pytest.raises(ValueError, match=f"me.png.*{message}"): file_source("me.png", data)
+    for data, message in (
+        (b"", "empty"),
+        (b"milk", "not a picture"),
+        (png()[: len(png()) // 2], "damaged"),
+        (bytes(MAX_BYTES + 1), "MB.*smaller"),
+    ):
+        with pytest.raises(ValueError, match=f"me.png.*{message}"):
+            file_source("me.png", data)
 
 
 def test_any_source(tmp_path):
@@ -64,9 +80,15 @@ def test_any_source(tmp_path):
     array, tensor = any_source(np.asarray(Image.open(io.BytesIO(png())))), any_source(open_image(png()).rgb)
     assert path.name == str(tmp_path / "a.png") and path.data == data.data == png() and not path.before
     for source in (data, image, array, tensor):
-        assert torch.equal(source.subject.face, path.subject.face) and torch.equal(open_image(source.data).rgb, open_image(png()).rgb) and "open_image(image)" in source.before
-    with pytest.raises(FileNotFoundError): any_source("no-such.png")
-    with pytest.raises(TypeError): any_source(3)
+        assert (
+            torch.equal(source.subject.face, path.subject.face)
+            and torch.equal(open_image(source.data).rgb, open_image(png()).rgb)
+            and "open_image(image)" in source.before
+        )
+    with pytest.raises(FileNotFoundError):
+        any_source("no-such.png")
+    with pytest.raises(TypeError):
+        any_source(3)
 
 
 # --- files --------------------------------------------------------------------------------------------------------
@@ -78,8 +100,15 @@ def test_the_file_is_what_the_command_writes(editor, tmp_path, mode, edit):
     edit_file(editor, tmp_path / "a.png", tmp_path / "b.png", asked(edit), intensity=edit.intensity)
     ours = edited_file(editor, any_source(tmp_path / "a.png"), edit)
     assert ours == (tmp_path / "b.png").read_bytes()
-    assert "relative action units" in Image.open(io.BytesIO(ours)).text["Comment"] and sorted(os.listdir(tmp_path)) == ["a.png", "b.png"]
-    if edit == Edit(): assert np.array_equal(np.asarray(Image.open(io.BytesIO(ours)).convert("RGBA")), np.asarray(Image.open(tmp_path / "a.png").convert("RGBA")))
+    assert "relative action units" in Image.open(io.BytesIO(ours)).text["Comment"] and sorted(os.listdir(tmp_path)) == [
+        "a.png",
+        "b.png",
+    ]
+    if edit == Edit():
+        assert np.array_equal(
+            np.asarray(Image.open(io.BytesIO(ours)).convert("RGBA")),
+            np.asarray(Image.open(tmp_path / "a.png").convert("RGBA")),
+        )
 
 
 def test_view_and_file_are_one_edit(editor):
@@ -93,7 +122,11 @@ def test_judged_agrees_with_look(editor):
     source = drawn_source(1, 3, 64)
     views = look(editor, source.subject, asked(SMILE), SMILE.intensity)
     ours = judged(source, SMILE, views.after)
-    assert torch.equal(ours.truth, views.truth) and torch.equal(ours.change, views.change) and ours.remarks == views.remarks
+    assert (
+        torch.equal(ours.truth, views.truth)
+        and torch.equal(ours.change, views.change)
+        and ours.remarks == views.remarks
+    )
     assert judged(file_source("me.png", png()), SMILE, open_image(png((40, 40))).rgb).truth is None
 
 
@@ -104,13 +137,20 @@ def test_wipe(at, side):
     before, after = torch.full((3, side, side), -0.5), torch.full((3, side, side), 0.5)
     out = wipe(before, after, at)
     column = round(min(max(at, 0), 1) * side)
-    assert (out[..., :max(column - 1, 0)] == -0.5).all() and (out[..., column + 1:] == 0.5).all() and (before == -0.5).all()
-    if column in (0, side): assert torch.equal(out, before if column else after)
-    else: assert (out[..., column - 1:column + 1] == 1).all()
+    assert (
+        (out[..., : max(column - 1, 0)] == -0.5).all()
+        and (out[..., column + 1 :] == 0.5).all()
+        and (before == -0.5).all()
+    )
+    if column in (0, side):
+        assert torch.equal(out, before if column else after)
+    else:
+        assert (out[..., column - 1:column + 1] == 1).all()
 
 
 def test_wipe_needs_one_size():
-    with pytest.raises(ValueError, match="one size"): wipe(torch.zeros(3, 4, 4), torch.zeros(3, 4, 5))
+    with pytest.raises(ValueError, match="one size"):
+        wipe(torch.zeros(3, 4, 4), torch.zeros(3, 4, 5))
 
 
 # --- asked and obtained -------------------------------------------------------------------------------------------
@@ -131,7 +171,11 @@ def test_with_an_estimator(editor):
     brighter = (source.subject.face + 0.3).clamp(-1, 1)
     reading = compared(judged_editor, source, SMILE, brighter, source.subject.face)
     row = AUS.index("AU12")
-    assert 0.05 < reading.obtained[row] < 0.2 and reading.truth[row] == 0 and not reading.obtained[torch.arange(17) != row].any()
+    assert (
+        0.05 < reading.obtained[row] < 0.2
+        and reading.truth[row] == 0
+        and not reading.obtained[torch.arange(17) != row].any()
+    )
     html = bars(reading)
     assert "obtained, as the estimator reads it" in html and "true answer" in html and "currentColor" in html
     assert read_aus(judged_editor, brighter).shape == (17, 2)
@@ -150,11 +194,16 @@ def test_sweep_goes_there_and_back(editor):
     face = drawn_source(1, 3, 64).subject.face
     frames = sweep(editor, face, SMILE, frames=5)
     assert frames.shape == (8, 3, 64, 64) and torch.equal(frames[0], face)
-    assert torch.allclose(frames[4], editor.edit(face, asked(SMILE), intensity=1.25), atol=1e-4) and torch.equal(frames[3], frames[5])
+    assert torch.allclose(frames[4], editor.edit(face, asked(SMILE), intensity=1.25), atol=1e-4) and torch.equal(
+        frames[3], frames[5]
+    )
 
 
 def test_enlarged():
-    assert enlarged(torch.zeros(2, 3, 64, 64)).shape == (2, 3, 256, 256) and enlarged(torch.zeros(1, 3, 100, 100)).shape[-1] == 300
+    assert (
+        enlarged(torch.zeros(2, 3, 64, 64)).shape == (2, 3, 256, 256)
+        and enlarged(torch.zeros(1, 3, 100, 100)).shape[-1] == 300
+    )
     assert enlarged(torch.zeros(1, 3, 300, 300)).shape[-1] == 300
 
 
@@ -162,7 +211,12 @@ def test_films_hold_the_frames_and_the_comment(editor):
     frames = torch.stack([torch.full((3, 65, 64), v) for v in (-1.0, -0.5, 0.0, 0.5)])
     note = provenance(au_vector({"AU12": 0.5}), {})["Comment"]
     gif = Image.open(io.BytesIO(gif_file(frames, note, fps=10)))
-    assert gif.n_frames == 4 and gif.info["comment"].decode() == note and gif.info["loop"] == 0 and gif.info["duration"] == 100
+    assert (
+        gif.n_frames == 4
+        and gif.info["comment"].decode() == note
+        and gif.info["loop"] == 0
+        and gif.info["duration"] == 100
+    )
     with av.open(io.BytesIO(mp4_file(frames, note, fps=8, loops=3))) as film:
         pictures = [frame.to_ndarray(format="rgb24") for frame in film.decode(video=0)]
         assert film.metadata["comment"] == note and float(film.streams.video[0].average_rate) == 8
@@ -172,4 +226,5 @@ def test_films_hold_the_frames_and_the_comment(editor):
 
 def test_no_16_bit_float_png():
     from expr_course.editor.views import png_file
-    with pytest.raises(ValueError, match="floating-point"): png_file(Image.new("F", (4, 4)), {})
+    with pytest.raises(ValueError, match="floating-point"):
+        png_file(Image.new("F", (4, 4)), {})

@@ -1,4 +1,5 @@
-"""What the renderer promises: shapes, determinism, neutrality, monotony, mirrors, locality, gradients, agreement, refusals (lesson 02n)."""
+"""What the renderer promises: shapes, determinism, neutrality, monotony, mirrors, locality, gradients, agreement,
+refusals (lesson 02n)."""
 import hashlib
 
 import pytest
@@ -38,7 +39,12 @@ def test_shapes_and_ranges(size):
     assert sample.image.shape == (2, 3, size, size) and sample.image.dtype == torch.float32
     assert sample.labels.shape == (2, size, size) and sample.labels.dtype == torch.int64
     assert sample.landmarks.shape == (2, 68, 2) and sample.aus.shape == (2, 17, 2) and len(sample.identity) == 2
-    assert -1 <= sample.image.min() and sample.image.max() <= 1 and sample.image.isfinite().all() and sample.landmarks.isfinite().all()
+    assert (
+        -1 <= sample.image.min()
+        and sample.image.max() <= 1
+        and sample.image.isfinite().all()
+        and sample.landmarks.isfinite().all()
+    )
     assert 0 <= sample.labels.min() and sample.labels.max() <= 18
     assert not sample.image.requires_grad
 
@@ -99,7 +105,8 @@ def test_bad_people():
 # ---- same numbers, same bytes ----
 
 def test_version_and_pixels_belong_together():
-    """Coarse numbers of four small faces: whoever changes the drawing raises VERSION (and these), or undoes the change."""
+    """Coarse numbers of four small faces: whoever changes the drawing raises VERSION (and these), or undoes the
+    change."""
     means = render(sample_identities(4, seed=0), sample_aus(4, seed=0), 32).image.mean((2, 3)).flatten()
     kept = [-0.291, -0.468, -0.578, -0.202, -0.405, -0.579, 0.243, 0.001, -0.084, 0.056, -0.14, -0.244]
     assert faces.VERSION == "1.0" and (means - torch.tensor(kept)).abs().max() < 1.5e-3
@@ -135,7 +142,9 @@ def test_gpu_agrees():
     people, aus = sample_identities(9, seed=3), sample_aus(9, seed=3)
     here, there = render(people, aus, 64), render(people.to("cuda"), aus, 64)
     assert there.image.device.type == "cuda" and (there.image.cpu() - here.image).abs().max() < 0.05
-    assert (there.labels.cpu() != here.labels).float().mean() < 1e-3 and (there.landmarks.cpu() - here.landmarks).abs().max() < 1e-2
+    assert (there.labels.cpu() != here.labels).float().mean() < 1e-3 and (
+        there.landmarks.cpu() - here.landmarks
+    ).abs().max() < 1e-2
 
 
 def test_sizes_agree():
@@ -172,7 +181,8 @@ def test_reach_refuses():
 
 @pytest.mark.parametrize("side, sign", [("L", 1), ("R", -1)])
 def test_sides(side, sign):
-    """An AU on the person's left changes only the right of the picture, but for the seam in the middle; and the other way round."""
+    """An AU on the person's left changes only the right of the picture, but for the seam in the middle; and the other
+    way round."""
     people = sample_identities(1, seed=5)
     people = replace(people, **FRONTAL, shift_x=0.0)
     aus = torch.stack([au_vector({name + side: 1.0}) for name in AUS if name != "AU26"])
@@ -236,9 +246,16 @@ def test_mirror():
     assert (mirrored - there.landmarks).abs().max() < 1e-3
 
 
-MIRRORED_POINTS = (list(range(16, -1, -1)) + list(range(26, 16, -1)) + [27, 28, 29, 30] + [35, 34, 33, 32, 31]
-                   + [45, 44, 43, 42, 47, 46] + [39, 38, 37, 36, 41, 40] + [54, 53, 52, 51, 50, 49, 48, 59, 58, 57, 56, 55]
-                   + [64, 63, 62, 61, 60, 67, 66, 65])
+MIRRORED_POINTS = (
+    list(range(16, -1, -1))
+    + list(range(26, 16, -1))
+    + [27, 28, 29, 30]
+    + [35, 34, 33, 32, 31]
+    + [45, 44, 43, 42, 47, 46]
+    + [39, 38, 37, 36, 41, 40]
+    + [54, 53, 52, 51, 50, 49, 48, 59, 58, 57, 56, 55]
+    + [64, 63, 62, 61, 60, 67, 66, 65]
+)
 
 
 # ---- gradients ----
@@ -293,7 +310,10 @@ def test_all_classes_occur():
 def test_left_is_the_persons_left():
     sample = render(bare(8, seed=2, shift_x=0.0), torch.zeros(8, 17), 96)
     for part in ("eye", "brow"):
-        where = [[(labels == L[f"{side}_{part}"]).nonzero()[:, 1].float().mean() for labels in sample.labels] for side in "lr"]
+        where = [
+            [(labels == L[f"{side}_{part}"]).nonzero()[:, 1].float().mean() for labels in sample.labels]
+            for side in "lr"
+        ]
         assert all(left > right for left, right in zip(*where))
 
 
@@ -313,7 +333,10 @@ def test_landmarks_lie_on_labels(state):
         assert nearest(points[48:], lips).max() < 4 and nearest(points[48:], lips).mean() < 1.2
         for part, low, label in (("right eye", 36, "r_eye"), ("left eye", 42, "l_eye")):
             assert nearest(points[low:low + 6], labels == L[label]).max() < 3.0, part
-        assert nearest(points[17:22], labels == L["r_brow"]).max() < 4 and nearest(points[22:27], labels == L["l_brow"]).max() < 4
+        assert (
+            nearest(points[17:22], labels == L["r_brow"]).max() < 4
+            and nearest(points[22:27], labels == L["l_brow"]).max() < 4
+        )
         assert nearest(points[31:36], labels == L["nose"]).max() < 3
 
 
@@ -336,32 +359,63 @@ def test_combinations():
     def draw(**aus):
         return render(people, au_vector(aus).expand(8, -1, -1), 128)
     neutral, parted, open_ = draw(), draw(AU25=1.0), draw(AU25=1.0, AU26=1.0)
-    assert count(neutral, "mouth") == 0 and count(open_, "mouth") > 1.8 * count(parted, "mouth") > 50, "26 opens what 25 parts"
+    assert count(neutral, "mouth") == 0 and count(open_, "mouth") > 1.8 * count(parted, "mouth") > 50, (
+        "26 opens what 25 parts"
+    )
     smile = draw(AU12=1.0, AU25=1.0)
     inside = smile.labels == L["mouth"]
     white = (smile.image.amin(1) > 0.1) & inside
     assert white.sum() > 0.2 * inside.sum(), "12 + 25 shows teeth"
     half, shut = draw(AU45=0.5), draw(AU45=1.0)
-    assert 0.2 < count(half, "l_eye") / count(neutral, "l_eye") < 0.8 and count(shut, "l_eye") == count(shut, "r_eye") == 0, "45 closes the lid"
-    assert count(draw(AU45L=1.0), "r_eye") == count(neutral, "r_eye") > 0 and count(draw(AU45L=1.0), "l_eye") == 0, "a wink"
+    assert (
+        0.2 < count(half, "l_eye") / count(neutral, "l_eye") < 0.8 and count(shut, "l_eye") == count(shut, "r_eye") == 0
+    ), "45 closes the lid"
+    assert count(draw(AU45L=1.0), "r_eye") == count(neutral, "r_eye") > 0 and count(draw(AU45L=1.0), "l_eye") == 0, (
+        "a wink"
+    )
     eyes = reach(people, "AU06", 128)[:, None] & ~reach(people, "AU12", 128)[:, None]
-    assert ((draw(AU06=1.0, AU12=1.0).image - draw(AU12=1.0).image).abs() * eyes).sum() > 0, "a Duchenne smile is in the eyes, too"
+    assert ((draw(AU06=1.0, AU12=1.0).image - draw(AU12=1.0).image).abs() * eyes).sum() > 0, (
+        "a Duchenne smile is in the eyes, too"
+    )
     brow = (17, 18, 19, 20, 21, 22, 23, 24, 25, 26)
-    raise_, sad = (draw(**aus).landmarks[:, brow] - neutral.landmarks[:, brow] for aus in (dict(AU01=1.0), dict(AU01=1.0, AU04=1.0)))
+    raise_, sad = (
+        draw(**aus).landmarks[:, brow] - neutral.landmarks[:, brow]
+        for aus in (dict(AU01=1.0), dict(AU01=1.0, AU04=1.0))
+    )
     inner, outer = [4, 5], [0, 9]
-    assert (raise_[:, inner, 1] < 0).all() and (sad[:, inner, 1].mean(1) < sad[:, outer, 1].mean(1)).all(), "1 + 4: the inner ends are higher than the outer"
+    assert (raise_[:, inner, 1] < 0).all() and (sad[:, inner, 1].mean(1) < sad[:, outer, 1].mean(1)).all(), (
+        "1 + 4: the inner ends are higher than the outer"
+    )
     assert (sad[:, 4, 0] > 0).all() and (sad[:, 5, 0] < 0).all(), "1 + 4: the brows come together"
 
 
 def test_directions():
-    """What FACS says about the motion of points, on neutral frontal faces. Picture: y grows downwards, the person's right is on the left."""
+    """What FACS says about the motion of points, on neutral frontal faces. Picture: y grows downwards, the person's
+    right is on the left."""
     people = bare(6, seed=5, **FRONTAL)
     rest = render(people, torch.zeros(6, 17), 128).landmarks
     def moved(name, point):
         return (render(people, states(name).expand(6, -1, -1), 128).landmarks - rest)[:, point]
-    for name, point, axis, sign in (("AU01", 21, 1, -1), ("AU02", 18, 1, -1), ("AU04", 21, 1, 1), ("AU05", 37, 1, -1), ("AU06", 41, 1, -1), ("AU07", 41, 1, -1),
-                                    ("AU09", 31, 1, -1), ("AU10", 51, 1, -1), ("AU12", 48, 1, -1), ("AU12", 48, 0, -1), ("AU14", 48, 0, 1), ("AU15", 48, 1, 1),
-                                    ("AU17", 57, 1, -1), ("AU20", 48, 0, -1), ("AU23", 48, 0, 1), ("AU25", 66, 1, 1), ("AU26", 8, 1, 1), ("AU45", 37, 1, 1)):
+    for name, point, axis, sign in (
+        ("AU01", 21, 1, -1),
+        ("AU02", 18, 1, -1),
+        ("AU04", 21, 1, 1),
+        ("AU05", 37, 1, -1),
+        ("AU06", 41, 1, -1),
+        ("AU07", 41, 1, -1),
+        ("AU09", 31, 1, -1),
+        ("AU10", 51, 1, -1),
+        ("AU12", 48, 1, -1),
+        ("AU12", 48, 0, -1),
+        ("AU14", 48, 0, 1),
+        ("AU15", 48, 1, 1),
+        ("AU17", 57, 1, -1),
+        ("AU20", 48, 0, -1),
+        ("AU23", 48, 0, 1),
+        ("AU25", 66, 1, 1),
+        ("AU26", 8, 1, 1),
+        ("AU45", 37, 1, 1),
+    ):
         assert (moved(name, point)[:, axis] * sign > 0.1).all(), (name, point, moved(name, point))
 
 
@@ -384,9 +438,23 @@ def test_counterfactual():
     target[:, AUS.index("AU01")] = 1 - target[:, AUS.index("AU01")]
     x, truth = render(people, source, 96), render(people, target, 96)
     there = reach(people, "AU01", 96)
-    assert torch.equal(x.image.movedim(1, -1)[~there], truth.image.movedim(1, -1)[~there]) and not torch.equal(x.image, truth.image)
+    assert torch.equal(x.image.movedim(1, -1)[~there], truth.image.movedim(1, -1)[~there]) and not torch.equal(
+        x.image, truth.image
+    )
 
 
 def test_version_and_names():
     assert isinstance(faces.VERSION, str) and faces.FRAME["eyes"] > 0 and len(LABELS) == 19
-    assert {"FRAME", "LABELS", "VERSION", "Identity", "sample_identities", "render", "reach", "groups", "mirror", "repeat", "replace"} <= set(faces.__all__)
+    assert {
+        "FRAME",
+        "LABELS",
+        "VERSION",
+        "Identity",
+        "sample_identities",
+        "render",
+        "reach",
+        "groups",
+        "mirror",
+        "repeat",
+        "replace",
+    } <= set(faces.__all__)

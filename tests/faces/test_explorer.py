@@ -64,7 +64,9 @@ def test_moved_refuses(value):
 def test_look():
     rest, smile = look(State(3), 32), look(moved(State(3), "AU12", 0.9), 32)
     assert torch.equal(rest.face, at_rest(3, 32)[1]) and (rest.change == -1).all()
-    assert (smile.change > -1).any() and smile.labels.shape == smile.face.shape == (3, 32, 32) and smile.milliseconds > 0
+    assert (
+        (smile.change > -1).any() and smile.labels.shape == smile.face.shape == (3, 32, 32) and smile.milliseconds > 0
+    )
     assert not smile.face.requires_grad
     assert torch.equal(smile.face, look(moved(State(3), "AU12", 0.9), 32).face)
 
@@ -147,7 +149,9 @@ def test_sides_are_remembered(tool, looks):
     assert not looks, "the switch changes no picture"
     assert tool.sliders["AU12"].value == 0
     tool.sliders["AU02"].value = 0.6
-    assert tool.state.aus[8].tolist() == pytest.approx([0.8, 0]) and tool.state.aus[1].tolist() == pytest.approx([0, 0.6])
+    assert tool.state.aus[8].tolist() == pytest.approx([0.8, 0]) and tool.state.aus[1].tolist() == pytest.approx(
+        [0, 0.6]
+    )
     tool.side.value = "both sides"
     assert tool.sliders["AU12"].value == pytest.approx(0.4) and tool.state.aus[8].tolist() == pytest.approx([0.8, 0])
     tool.sliders["AU12"].value = 0.5
@@ -165,7 +169,11 @@ def test_number_and_random_person_keep_the_expression(tool, looks):
     tool.sliders["AU12"].value = 0.8
     looks.clear()
     tool.number.set_state({"value": 8})
-    assert tool.state.number == 8 and tool.images["face"].value == to_png(look(tool.state, 32).face) and tool.sliders["AU12"].value == 0.8
+    assert (
+        tool.state.number == 8
+        and tool.images["face"].value == to_png(look(tool.state, 32).face)
+        and tool.sliders["AU12"].value == 0.8
+    )
     tool.other.click()
     assert tool.number.value == tool.state.number not in (3, 8) and len(looks) == 2
     again = FaceExplorer(size=32)
@@ -179,7 +187,11 @@ def test_errors_are_shown_and_the_tool_goes_back(tool):
     tool.sliders["AU12"].max = 2
     tool.sliders["AU12"].value = 1.5
     assert "ValueError" in tool.error.value and "AU12" in tool.error.value and "alert" in tool.error.value
-    assert pictures(tool) == before and tool.sliders["AU12"].value == pytest.approx(0.8) and tool.state.aus[8, 0] == pytest.approx(0.8)
+    assert (
+        pictures(tool) == before
+        and tool.sliders["AU12"].value == pytest.approx(0.8)
+        and tool.state.aus[8, 0] == pytest.approx(0.8)
+    )
     tool.sliders["AU04"].value = 0.5
     assert tool.error.value == "" and pictures(tool) != before
 
@@ -226,15 +238,21 @@ def at_once(*actions):
     """Run functions at the same moment, each in its own thread, and wait for all."""
     barrier = threading.Barrier(len(actions))
     threads = [threading.Thread(target=lambda action=action: (barrier.wait(), action())) for action in actions]
-    for thread in threads: thread.start()
-    for thread in threads: thread.join(30)
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(30)
     assert not any(thread.is_alive() for thread in threads)
 
 
 def test_two_callbacks_at_once_lose_nothing(tool, monkeypatch):
     monkeypatch.setattr(explorer, "look", lambda state, size: time.sleep(0.05) or look(state, size))
     at_once(*[lambda name=name: setattr(tool.sliders[name], "value", 0.5) for name in ("AU04", "AU12", "AU26")])
-    assert {name: slider.value for name, slider in tool.sliders.items() if slider.value} == {"AU04": 0.5, "AU12": 0.5, "AU26": 0.5}
+    assert {name: slider.value for name, slider in tool.sliders.items() if slider.value} == {
+        "AU04": 0.5,
+        "AU12": 0.5,
+        "AU26": 0.5,
+    }
     assert (tool.state.aus.mean(1) > 0).sum() == 3 and tool.images["face"].value == to_png(look(tool.state, 32).face)
 
 
@@ -246,7 +264,8 @@ def test_a_reset_and_a_drag_at_once_agree_in_the_end(tool, first, stands):
     dragged = threading.Thread(target=lambda: setattr(slider, "value", 0.8))
     with tool.turn:     # the tool is at work
         dragged.start()
-        while slider.value != 0.8: time.sleep(0.001)
+        while slider.value != 0.8:
+            time.sleep(0.001)
         tool.reset()
     dragged.join(30)
     assert slider.value == stands == pytest.approx(tool.state.aus[AUS.index("AU12"), 0].item())

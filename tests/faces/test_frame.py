@@ -19,8 +19,52 @@ from expr_course.faces.identity import mirror, repeat, replace, sample_identitie
 seeds = st.integers(0, 2**31 - 1)
 STRAIGHT = dict(yaw=0.0, pitch=0.0, roll=0.0, shift_x=0.0, shift_y=0.0, zoom=0.0)
 BARE = dict(glasses=-1.0, hat=-1.0, hair_style=0.0, earring=-1.0, hand=-1.0)
-MIRROR = [*range(16, -1, -1), *range(26, 16, -1), 27, 28, 29, 30, 35, 34, 33, 32, 31, 45, 44, 43, 42, 47, 46, 39, 38, 37, 36, 41, 40,
-          54, 53, 52, 51, 50, 49, 48, 59, 58, 57, 56, 55, 64, 63, 62, 61, 60, 67, 66, 65]     # iBUG's points in a mirror
+MIRROR = [
+    *range(16, -1, -1),
+    *range(26, 16, -1),
+    27,
+    28,
+    29,
+    30,
+    35,
+    34,
+    33,
+    32,
+    31,
+    45,
+    44,
+    43,
+    42,
+    47,
+    46,
+    39,
+    38,
+    37,
+    36,
+    41,
+    40,
+    # iBUG's points in a mirror
+    54,
+    53,
+    52,
+    51,
+    50,
+    49,
+    48,
+    59,
+    58,
+    57,
+    56,
+    55,
+    64,
+    63,
+    62,
+    61,
+    60,
+    67,
+    66,
+    65,
+]
 
 
 def tries(quick):
@@ -73,7 +117,9 @@ def test_near_things_move_more():
     people = sample_identities(5, seed=2)
     p, q = (f(params(replace(people, **STRAIGHT | {"yaw": 1.0}))) for f in (lambda p: p, frame_of))
     tip = p.eye_y + 0.85 * p.nose_length
-    assert (rotate(p, q, 0 * tip, tip)[0] > rotate(p, q, 0 * tip, p.eye_y)[0] + 0.02).all(), "the nose travels further than its root"
+    assert (rotate(p, q, 0 * tip, tip)[0] > rotate(p, q, 0 * tip, p.eye_y)[0] + 0.02).all(), (
+        "the nose travels further than its root"
+    )
     flat, full = (rotate(p, q, p.eye_x, p.eye_y, z)[0] for z in (0 * p.eye_x, None))
     assert torch.allclose(full - flat, depth(p, p.eye_x, p.eye_y) * q.sy)
 
@@ -83,7 +129,9 @@ def test_pixel_centres_are_whole_numbers():
     q = frame_of(p)
     for size in (32, 128):
         x, y = body_to_image(q, q.x - q.scale, q.y + q.scale, size)     # a straight body is the plane of the picture
-        assert abs(x.item() + 0.5) < 1e-4 and abs(y.item() - (size - 0.5)) < 1e-4, "the picture's edges lie half a pixel outside"
+        assert abs(x.item() + 0.5) < 1e-4 and abs(y.item() - (size - 0.5)) < 1e-4, (
+            "the picture's edges lie half a pixel outside"
+        )
 
 
 # ---- the frame ----
@@ -124,7 +172,12 @@ def test_pose_stays_small():
 
 # ---- landmarks ----
 
-LANDMARKED = [(range(36, 42), ("r_eye",)), (range(42, 48), ("l_eye",)), (range(48, 60), ("mouth", "u_lip", "l_lip")), (range(60, 68), ("mouth",))]
+LANDMARKED = [
+    (range(36, 42), ("r_eye",)),
+    (range(42, 48), ("l_eye",)),
+    (range(48, 60), ("mouth", "u_lip", "l_lip")),
+    (range(60, 68), ("mouth",)),
+]
 
 
 def polygon(points, size, around=1):
@@ -143,8 +196,10 @@ def test_landmarks_enclose_their_labels(seed):
         here = torch.isin(sample.labels, torch.tensor([LABELS.index(name) for name in names]))
         for k in range(4):
             outer, inner = (polygon(sample.landmarks[k, list(which)], size, around) for around in (1, 0))
-            if here[k].sum() > 12: assert (here[k] & outer).sum() > 0.9 * here[k].sum(), (names, k)
-            if inner.sum() > 60: assert (here[k] & inner).sum() > 0.4 * inner.sum(), (names, k)
+            if here[k].sum() > 12:
+                assert (here[k] & outer).sum() > 0.9 * here[k].sum(), (names, k)
+            if inner.sum() > 60:
+                assert (here[k] & inner).sum() > 0.4 * inner.sum(), (names, k)
 
 
 @given(seeds)
@@ -159,7 +214,9 @@ def test_single_landmarks_lie_on_their_labels(seed):
 
     marks = sample.landmarks
     assert set(labels_at(marks[:, 42:48].mean(1))) == {"l_eye"} and set(labels_at(marks[:, 36:42].mean(1))) == {"r_eye"}
-    assert set(labels_at((marks[:, 51] + marks[:, 62]) / 2)) == {"u_lip"} and set(labels_at((marks[:, 57] + marks[:, 66]) / 2)) == {"l_lip"}
+    assert set(labels_at((marks[:, 51] + marks[:, 62]) / 2)) == {"u_lip"} and set(
+        labels_at((marks[:, 57] + marks[:, 66]) / 2)
+    ) == {"l_lip"}
     assert set(labels_at(marks[:, 30])) == {"nose"}
     assert set(labels_at(marks[:, 24])) <= {"l_brow"} and set(labels_at(marks[:, 19])) <= {"r_brow"}
     inward = torch.lerp(marks[:, :17], marks[:, 29:30], 0.06)
@@ -195,7 +252,9 @@ def test_jaw_points_sit_on_moved_skin():
     v = (((marks[:, :17, 1:] + 0.5) * 2 / 128 - 1) * q.scale + q.y)
     back = jaw_skin(straight, AUMaps(aus, torch.ones(3, 1, 1)), v)
     shares = (back - p.eye_y) / (p.chin_y - p.eye_y)
-    assert (shares[:, :8] - torch.tensor((0.0, 0.22, 0.42, 0.60, 0.75, 0.86, 0.94, 0.985))[None, :, None]).abs().max() < 1e-3
+    assert (
+        shares[:, :8] - torch.tensor((0.0, 0.22, 0.42, 0.60, 0.75, 0.86, 0.94, 0.985))[None, :, None]
+    ).abs().max() < 1e-3
     assert (shares[:, 8] - 1).abs().max() < 1e-3
 
 
@@ -233,7 +292,9 @@ def test_nothing_changes_outside_the_region(name, seed, size, sides, company):
             "all": torch.rand(3, 17, 2, generator=torch.Generator().manual_seed(seed)).round()}[company]
     change = changed(people, base, au_index(name), sides, size)
     mask = region_mask(people, name, size, side=sides[0] if len(sides) == 1 else None)
-    assert mask.shape == (3, 1, size, size) and mask.dtype == torch.float32 and set(mask.unique().tolist()) <= {0.0, 1.0}
+    assert (
+        mask.shape == (3, 1, size, size) and mask.dtype == torch.float32 and set(mask.unique().tolist()) <= {0.0, 1.0}
+    )
     assert not (change & (mask[:, 0] == 0)).any()
     assert change.any() or company != "neutral"
 
@@ -248,18 +309,31 @@ def test_regions_are_small_and_turn_with_the_head():
 
 def test_sides_by_name_and_by_number():
     people = sample_identities(3, seed=9)
-    left, right, both = region_mask(people, "AU12L", 64), region_mask(people, "AU12R", 64), region_mask(people, "AU12", 64)
-    assert torch.equal(left, region_mask(people, "AU12", 64, side=0)) and torch.equal(right, region_mask(people, "AU12", 64, side=1))
-    assert torch.equal(torch.maximum(left, right), both) and (left + right > both).any(), "they share the blend at the midline"
+    left, right, both = (
+        region_mask(people, "AU12L", 64),
+        region_mask(people, "AU12R", 64),
+        region_mask(people, "AU12", 64),
+    )
+    assert torch.equal(left, region_mask(people, "AU12", 64, side=0)) and torch.equal(
+        right, region_mask(people, "AU12", 64, side=1)
+    )
+    assert torch.equal(torch.maximum(left, right), both) and (left + right > both).any(), (
+        "they share the blend at the midline"
+    )
     middle = torch.arange(64.0)
-    assert ((left * middle).sum((1, 2, 3)) / left.sum((1, 2, 3)) > (right * middle).sum((1, 2, 3)) / right.sum((1, 2, 3)) + 8).all()
+    assert (
+        (left * middle).sum((1, 2, 3)) / left.sum((1, 2, 3))
+        > (right * middle).sum((1, 2, 3)) / right.sum((1, 2, 3)) + 8
+    ).all()
 
 
 def test_margin():
     people = sample_identities(2, seed=10)
     masks = [region_mask(people, "AU45", 64, margin=margin) for margin in (0, 0.5, 1, 3)]
     assert torch.equal(masks[1], masks[2])
-    assert all((small <= large).all() and small.sum() < large.sum() for small, large in zip(masks[::2], (masks[1], masks[3])))
+    assert all(
+        (small <= large).all() and small.sum() < large.sum() for small, large in zip(masks[::2], (masks[1], masks[3]))
+    )
 
 
 @pytest.mark.parametrize("arguments, message", [

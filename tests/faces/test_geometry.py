@@ -36,8 +36,12 @@ def test_smooth(x, y):
 
 
 def test_shapes_are_level_at_their_ends():
-    for shape, ends in ((smooth, (0.0, 1.0)), (lambda x: bump(x, 0 * x, 0, 0, 1, 1), (-1.0, 0.0, 1.0)), (lambda x: ridge(x, 1.0), (-1.0, 0.0, 1.0)),
-                        (lambda x: window(x, -1, 1, 0.5), (-1.0, -0.5, 0.5, 1.0))):
+    for shape, ends in (
+        (smooth, (0.0, 1.0)),
+        (lambda x: bump(x, 0 * x, 0, 0, 1, 1), (-1.0, 0.0, 1.0)),
+        (lambda x: ridge(x, 1.0), (-1.0, 0.0, 1.0)),
+        (lambda x: window(x, -1, 1, 0.5), (-1.0, -0.5, 0.5, 1.0)),
+    ):
         x = torch.tensor(ends, requires_grad=True)
         assert torch.autograd.grad(shape(x).sum(), x)[0].abs().max() < 1e-6
 
@@ -53,7 +57,11 @@ def test_bump_ends_at_its_rim(u, v, radius_u, radius_v):
 def test_window():
     x = torch.linspace(-2, 2, 401)
     w = window(x, -0.6, 0.7, 0.3)
-    assert (w[(x < -0.6) | (x > 0.7)] == 0).all() and (w[(x > -0.3) & (x < 0.4)] == 1).all() and ((0 <= w) & (w <= 1)).all()
+    assert (
+        (w[(x < -0.6) | (x > 0.7)] == 0).all()
+        and (w[(x > -0.3) & (x < 0.4)] == 1).all()
+        and ((0 <= w) & (w <= 1)).all()
+    )
 
 
 @given(st.floats(0.005, 0.1), st.integers(16, 256), st.floats(-1, 1))
@@ -67,7 +75,10 @@ def test_ridge_keeps_its_ink_at_every_size(width, size, shift):
 
 
 def test_naive_ridge_loses_its_ink():
-    ink = [ridge((torch.arange(24) + 0.5) / 12 - 1 + shift, 0.01).sum().item() for shift in torch.linspace(0, 1 / 12, 9).tolist()]
+    ink = [
+        ridge((torch.arange(24) + 0.5) / 12 - 1 + shift, 0.01).sum().item()
+        for shift in torch.linspace(0, 1 / 12, 9).tolist()
+    ]
     assert min(ink) == 0 < max(ink)
 
 
@@ -89,7 +100,9 @@ def test_au_maps_blend_only_at_the_midline(seed):
         values = getattr(maps, name)
         left, right = aus[:, au_index(name), :, None, None].unbind(1)
         assert values.shape == u.shape
-        assert torch.equal(values[u >= BLEND], left.expand_as(u)[u >= BLEND]) and torch.equal(values[u <= -BLEND], right.expand_as(u)[u <= -BLEND])
+        assert torch.equal(values[u >= BLEND], left.expand_as(u)[u >= BLEND]) and torch.equal(
+            values[u <= -BLEND], right.expand_as(u)[u <= -BLEND]
+        )
         low, high = torch.minimum(left, right), torch.maximum(left, right)
         assert ((low - 1e-6 <= values) & (values <= high + 1e-6)).all()
     assert maps.AU12 is maps.AU12, "a map is computed once"
@@ -117,7 +130,9 @@ def test_a_blink_shuts_every_eye(seed):
 @given(seeds)
 @settings(max_examples=15)
 def test_lips_never_cross(seed):
-    t, half, top, seam_top, seam_low, bottom = mouth_curves(params(sample_identities(4, seed)), AUMaps(random_aus(4, seed), U), U)
+    t, half, top, seam_top, seam_low, bottom = mouth_curves(
+        params(sample_identities(4, seed)), AUMaps(random_aus(4, seed), U), U
+    )
     inside = t < 1
     for upper, lower in ((top, seam_top), (seam_top, seam_low), (seam_low, bottom)):
         assert (upper <= lower + 1e-6)[inside].all()
@@ -133,30 +148,63 @@ def heights(values):
     inner, outer = (brow_curve(p, a, p.brow_x + k * p.brow_width)[1] for k in (-0.7, 0.7))
     _, half, top, seam_top, seam_low, bottom = mouth_curves(p, a, 0 * p.eye_x)
     corner = mouth_curves(p, a, half)[2]
-    places = dict(upper=upper, lower=lower, inner=inner, outer=outer, top=top, gap=seam_low - seam_top, bottom=bottom, width=half, corner=corner,
-                  chin=jaw_drop(p, a))
+    places = dict(
+        upper=upper,
+        lower=lower,
+        inner=inner,
+        outer=outer,
+        top=top,
+        gap=seam_low - seam_top,
+        bottom=bottom,
+        width=half,
+        corner=corner,
+        chin=jaw_drop(p, a),
+    )
     return {what: place.flatten() for what, place in places.items()}
 
 
 MOVES = [  # v grows downwards: a minus is up
-    ("AU01", "inner", -0.03), ("AU02", "outer", -0.03), ("AU04", "inner", 0.02), ("AU04", "outer", 0.01), ("AU05", "upper", -0.01),
-    ("AU06", "lower", -0.005), ("AU07", "upper", 0.005), ("AU07", "lower", -0.005), ("AU45", "upper", 0.03), ("AU10", "top", -0.02),
-    ("AU12", "corner", -0.05), ("AU12", "width", 0.03), ("AU14", "width", -0.01), ("AU15", "corner", 0.04), ("AU17", "bottom", -0.01),
-    ("AU20", "width", 0.03), ("AU23", "width", -0.02), ("AU25", "gap", 0.03), ("AU26", "chin", 0.05), ("AU26", "gap", 0.04)]
+    ("AU01", "inner", -0.03),
+    ("AU02", "outer", -0.03),
+    ("AU04", "inner", 0.02),
+    ("AU04", "outer", 0.01),
+    ("AU05", "upper", -0.01),
+    ("AU06", "lower", -0.005),
+    ("AU07", "upper", 0.005),
+    ("AU07", "lower", -0.005),
+    ("AU45", "upper", 0.03),
+    ("AU10", "top", -0.02),
+    ("AU12", "corner", -0.05),
+    ("AU12", "width", 0.03),
+    ("AU14", "width", -0.01),
+    ("AU15", "corner", 0.04),
+    ("AU17", "bottom", -0.01),
+    ("AU20", "width", 0.03),
+    ("AU23", "width", -0.02),
+    ("AU25", "gap", 0.03),
+    ("AU26", "chin", 0.05),
+    ("AU26", "gap", 0.04),
+]
 
 
 @pytest.mark.parametrize("name, what, least", MOVES)
 def test_each_au_moves_what_facs_says(name, what, least):
     rest, half, full = (heights({name: value})[what] for value in (0.0, 0.5, 1.0))
     sign = 1 if least > 0 else -1
-    assert (sign * (full - rest) >= abs(least)).all() and (sign * (half - rest) > 0).all() and (sign * (full - half) > 0).all()
+    assert (
+        (sign * (full - rest) >= abs(least)).all()
+        and (sign * (half - rest) > 0).all()
+        and (sign * (full - half) > 0).all()
+    )
 
 
 def test_combinations():
     assert (heights({"AU25": 1, "AU26": 1})["gap"] > heights({"AU26": 1})["gap"] + 0.03).all(), "26 opens what 25 parts"
     assert (heights({"AU12": 1, "AU25": 1})["gap"] > 0.03).all(), "a smile that shows teeth"
     sad = heights({"AU01": 1, "AU04": 1})
-    assert (sad["inner"] - sad["outer"] < heights({})["inner"] - heights({})["outer"] - 0.02).all(), "the sad brow slants"
+    assert (sad["inner"] - sad["outer"] < heights({})["inner"] - heights({})["outer"] - 0.02).all(), (
+        "the sad brow slants"
+    )
 
 
 # ---- jaw, outline, depth ----
@@ -205,6 +253,12 @@ def test_gradients_are_finite(seed):
     aus = sample_aus(3, seed).requires_grad_()
     p, u = params(people), torch.linspace(-0.7, 0.7, 141)[None, None]
     a = AUMaps(aus, u)
-    curves = [*eye_curves(p, a, u.abs()), *brow_curve(p, a, u.abs()), *mouth_curves(p, a, u.abs()), nose_base(p, a, u.abs()), jaw_skin(p, a, u)]
+    curves = [
+        *eye_curves(p, a, u.abs()),
+        *brow_curve(p, a, u.abs()),
+        *mouth_curves(p, a, u.abs()),
+        nose_base(p, a, u.abs()),
+        jaw_skin(p, a, u),
+    ]
     gradient = torch.autograd.grad(sum(curve.expand(3, 1, 141).sum() for curve in curves), aus)[0]
     assert gradient.isfinite().all() and (gradient.abs().sum((0, 2)) > 0).all(), "every AU bends some curve"

@@ -81,7 +81,8 @@ def test_draws_fill_their_ranges_evenly():
 def test_few_beards_beside_long_hair_and_few_fringes_on_short():
     people = sample_identities(4000, seed=2)
     long = people["hair_style"] > LONG_HAIR
-    share = lambda name, who, least: (people[name][who] > least).float().mean().item()
+    def share(name, who, least):
+        return (people[name][who] > least).float().mean().item()
     for name in ("beard", "stubble"):
         assert 0 < share(name, long, 0) < 0.4 * share(name, ~long, 0)
     assert 0 < share("fringe", ~long, 0.35) < 0.5 * share("fringe", long, 0.35)
@@ -153,12 +154,22 @@ def test_naive_mirrors_fail():
 
 
 def test_groups():
-    people = replace(sample_identities(4, seed=7), skin_tone=torch.tensor([0.0, 0.5, 1.0, 0.9]), yaw=torch.tensor([0.0, 0.9, -0.9, 0.4]),
-                     beard=torch.tensor([-1.0, 0.1, 0.5, 1.0]), glasses=torch.tensor([0.9, 0.0, -3.0, 0.5]), age=torch.tensor([0.0, 0.5, 0.8, 1.0]))
+    people = replace(
+        sample_identities(4, seed=7),
+        skin_tone=torch.tensor([0.0, 0.5, 1.0, 0.9]),
+        yaw=torch.tensor([0.0, 0.9, -0.9, 0.4]),
+        beard=torch.tensor([-1.0, 0.1, 0.5, 1.0]),
+        glasses=torch.tensor([0.9, 0.0, -3.0, 0.5]),
+        age=torch.tensor([0.0, 0.5, 0.8, 1.0]),
+    )
     found = groups(people)
-    assert found == {"skin tone": ["light", "medium", "dark", "dark"], "age": ["young", "middle", "old", "old"],
-                     "beard": ["no beard", "no beard", "beard", "beard"], "pose": ["frontal", "turned", "turned", "frontal"],
-                     "glasses": ["glasses", "no glasses", "no glasses", "glasses"]}
+    assert found == {
+        "skin tone": ["light", "medium", "dark", "dark"],
+        "age": ["young", "middle", "old", "old"],
+        "beard": ["no beard", "no beard", "beard", "beard"],
+        "pose": ["frontal", "turned", "turned", "frontal"],
+        "glasses": ["glasses", "no glasses", "no glasses", "glasses"],
+    }
 
 
 def test_every_group_occurs():

@@ -1,4 +1,5 @@
-"""What nuisances promise: the same seed does the same, place by place; nothing moves; nothing leaves the range; gradients pass (lesson 02o)."""
+"""What nuisances promise: the same seed does the same, place by place; nothing moves; nothing leaves the range;
+gradients pass (lesson 02o)."""
 import pytest
 import torch
 from hypothesis import given, settings
@@ -46,7 +47,9 @@ def test_company_does_not_matter(seed, size):
     x = pictures(5, size, seed=seed)
     many, few = nuisances(x, seed), nuisances(x[:2], seed)
     assert ((many[:2] - few).abs() < 1e-4).float().mean() > 0.99, "a rounded wave may tip over by one step, and no more"
-    fine, again = (nuisance.noise(y, full(1.0, len(y)), full(0.5, len(y)), nuisance._dice(len(y), seed)) for y in (x, x[:2]))
+    fine, again = (
+        nuisance.noise(y, full(1.0, len(y)), full(0.5, len(y)), nuisance._dice(len(y), seed)) for y in (x, x[:2])
+    )
     assert torch.equal(fine[:2], again)
 
 
@@ -74,7 +77,11 @@ def test_the_same_for_x_and_its_counterfactual(seed, top, left):
     target[:, :, top:top + 4, left:left + 4] = 0.3
     a, b = nuisances(x, seed, share=1.0), nuisances(target, seed, share=1.0)
     assert torch.allclose(a[:, :, 32:, 32:], b[:, :, 32:, 32:], atol=1e-5)
-    assert not torch.allclose(nuisances(x, seed, share=1.0)[:, :, 32:, 32:], nuisances(target, seed + 1 & 1023, share=1.0)[:, :, 32:, 32:], atol=1e-2)
+    assert not torch.allclose(
+        nuisances(x, seed, share=1.0)[:, :, 32:, 32:],
+        nuisances(target, seed + 1 & 1023, share=1.0)[:, :, 32:, 32:],
+        atol=1e-2,
+    )
 
 
 def test_nothing_when_not_asked():
@@ -162,7 +169,9 @@ def test_blocks_are_eight_wide(height, width):
     assert (alone(blocks, x, 1.0) - x).abs().max() < 0.03, "a plain picture stays plain"
     x[:, :, 0, 0] = 1.0
     change = (alone(blocks, x, 0.5) - alone(blocks, torch.full_like(x, 0.4), 0.5)).abs().amax(1)[0]
-    assert change[:8, :8].max() > 0 and change[8:].max() < 1e-5 and change[:, 8:].max() < 1e-5, "a block knows nothing of its neighbours"
+    assert change[:8, :8].max() > 0 and change[8:].max() < 1e-5 and change[:, 8:].max() < 1e-5, (
+        "a block knows nothing of its neighbours"
+    )
 
 
 @pytest.mark.parametrize("change, says", [

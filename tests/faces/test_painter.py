@@ -1,4 +1,5 @@
-"""The brushes: coverage, colours, textures, the canvas and its parts; scenes seen through boxes (lessons 02e to 02m)."""
+"""The brushes: coverage, colours, textures, the canvas and its parts; scenes seen through boxes (lessons 02e to
+02m)."""
 import pytest
 import torch
 import torch.nn.functional as F
@@ -80,7 +81,9 @@ def test_textures():
     assert value.shape == (2, 20, 20) and value.abs().max() <= 0.5
     there, again = all_textures(people, x, y, x, y), all_textures(mirror(people), -x, y, -x, y)
     for name in ("skin", "hair", "back", "glow"):
-        assert torch.allclose(getattr(there, name), getattr(again, name), atol=1e-5), "a mirrored person is read mirrored"
+        assert torch.allclose(getattr(there, name), getattr(again, name), atol=1e-5), (
+            "a mirrored person is read mirrored"
+        )
     assert set(vars(there)) == {"skin", "pores", "hair", "back", "glow"}
 
 
@@ -89,9 +92,15 @@ def test_textures():
 def test_paint_and_mark():
     x, _ = grid(8)
     c = blank(x)
-    assert (c.labels == 0).all() and (c.image == 0).all() and torch.equal(c.right[0, 0], torch.tensor([1] * 4 + [0] * 4, dtype=torch.uint8))
+    assert (
+        (c.labels == 0).all()
+        and (c.image == 0).all()
+        and torch.equal(c.right[0, 0], torch.tensor([1] * 4 + [0] * 4, dtype=torch.uint8))
+    )
     c.paint(torch.full_like(x, 0.4), rgb(1, 1, 1, x), 3)
-    assert torch.allclose(c.image, torch.full_like(c.image, 0.4)) and (c.labels == 0).all(), "less than half covered: no label"
+    assert torch.allclose(c.image, torch.full_like(c.image, 0.4)) and (c.labels == 0).all(), (
+        "less than half covered: no label"
+    )
     c.paint(torch.full_like(x, 0.6), rgb(0, 0, 0, x), 4, 5)
     assert torch.allclose(c.image, torch.full_like(c.image, 0.16)) and torch.equal(c.labels, 4 + c.right)
     before = c.image
@@ -144,7 +153,7 @@ def test_boxes_change_nothing(kind, size, cases, monkeypatch):
         people = sample_identities(4, seed=seed) if kind == "usual" else extreme(4, seed)
         g = torch.Generator().manual_seed(seed)
         aus = torch.rand(4, 17, 2, generator=g) if seed % 2 else (torch.rand(4, 17, 2, generator=g) > 0.5).float()
-        ours, whole = make_scene(people, aus, size), make_scene(people, aus, size, {name: WHOLE for name in BOXES})
+        ours, whole = make_scene(people, aus, size), make_scene(people, aus, size, dict.fromkeys(BOXES, WHOLE))
         for name in ("light", "shine", "furrow", "face"):
             assert torch.equal(getattr(ours, name), getattr(whole, name)), (name, seed)
 
@@ -194,8 +203,11 @@ def test_every_layer_has_a_box_and_a_docstring():
 def test_worn_by_some(worn, number, label):
     """A worn thing changes those who wear it, and nobody else; if nobody does, its layer is not even called."""
     low, high = RANGES[number]
-    four = sample_identities(7, seed=2)[3:]         # a necklace may vanish below a neckline or the picture's edge: theirs do not
-    people = replace(four, hair_style=0.3, collar=0.0, collar_kind=0.0, hand=-1.0, **{number: torch.tensor([low, high, low, high])})
+    # a necklace may vanish below a neckline or the picture's edge: theirs do not
+    four = sample_identities(7, seed=2)[3:]
+    people = replace(
+        four, hair_style=0.3, collar=0.0, collar_kind=0.0, hand=-1.0, **{number: torch.tensor([low, high, low, high])}
+    )
     bare = replace(people, **{number: low})
     aus = torch.zeros(4, 17, 2)
     with_, without = (paint_layers(make_scene(who, aus, 64, LAYER_BOXES)) for who in (people, bare))
@@ -205,4 +217,4 @@ def test_worn_by_some(worn, number, label):
     assert present.tolist() == [False, True, False, True]
     s = make_scene(bare, aus, 64, LAYER_BOXES)
     assert s.boxes[worn] is None
-    paint_layer(None, s, dict((layer.__name__, layer) for layer in LAYERS)[worn])
+    paint_layer(None, s, {layer.__name__: layer for layer in LAYERS}[worn])

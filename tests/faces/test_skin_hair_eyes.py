@@ -1,4 +1,5 @@
-"""Skin, hair and eyes as layers: boxes that lose nothing, numbers that hold for everybody, and what hangs on the jaw (lessons 02g, 02h, 02i)."""
+"""Skin, hair and eyes as layers: boxes that lose nothing, numbers that hold for everybody, and what hangs on the jaw
+(lessons 02g, 02h, 02i)."""
 import pytest
 import torch
 from hypothesis import given, settings
@@ -18,7 +19,9 @@ FACE = LAYERS[2:5]
 def canvas_of(people, layers, aus=None, size=64, whole=()):
     """The layers painted from back to front; those in `whole` with a box as large as the picture."""
     aus = torch.zeros(len(people), 17, 2) if aus is None else aus
-    boxes = {draw.__name__: draw.box._replace(limits=WHOLE.limits) if draw in whole else draw.box for draw in layers + MAPS}
+    boxes = {
+        draw.__name__: draw.box._replace(limits=WHOLE.limits) if draw in whole else draw.box for draw in layers + MAPS
+    }
     s = make_scene(people, aus, size, boxes)
     canvas = blank(s.u)
     for layer in layers:
@@ -79,7 +82,16 @@ def test_nobody_bald_has_hair_and_short_hair_has_none_behind():
 
 
 def test_beard_hangs_on_the_jaw_and_spares_the_lips():
-    man = replace(repeat(sample_identities(1, seed=2), 2), beard=0.9, moustache=-1.0, stubble=-1.0, hair_front=0.2, yaw=0.0, pitch=0.0, roll=0.0)
+    man = replace(
+        repeat(sample_identities(1, seed=2), 2),
+        beard=0.9,
+        moustache=-1.0,
+        stubble=-1.0,
+        hair_front=0.2,
+        yaw=0.0,
+        pitch=0.0,
+        roll=0.0,
+    )
     s = make_scene(man, states({}, {"AU26": 1.0, "AU25": 0.7}), 96)
     s.where, s.whole = (slice(None),) * 3, s
     hidden, _ = hair.whiskers(s)
@@ -108,6 +120,9 @@ def test_a_brow_is_one_region_however_soft():
 
 
 def test_makeup_is_a_habit():
-    p = lambda **numbers: eyes.made_up(make_scene(replace(sample_identities(1, seed=0), makeup=0.8, **numbers), torch.zeros(1, 17, 2), 32).p).item()
+    def p(**numbers):
+        return eyes.made_up(
+            make_scene(replace(sample_identities(1, seed=0), makeup=0.8, **numbers), torch.zeros(1, 17, 2), 32).p
+        ).item()
     assert p(beard=0.5, stubble=-1.0, hair_style=0.8) == 0
     assert 0 < p(beard=-1.0, stubble=-1.0, hair_style=0.2) < p(beard=-1.0, stubble=-1.0, hair_style=0.8)

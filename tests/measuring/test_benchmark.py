@@ -16,12 +16,14 @@ from expr_course.faces import VERSION
 
 
 @pytest.fixture(scope="module")
-def cases(): return make_cases()
+def cases():
+    return make_cases()
 
 
 @pytest.fixture(scope="module")
 def reports():
-    def halfway(images, source, rel): return images * 0.9
+    def halfway(images, source, rel):
+        return images * 0.9
     return run_all({"dim": halfway}, size=32, limit=10, batch_size=4, device="cpu")
 
 
@@ -29,7 +31,8 @@ def test_a_thousand_in_three_kinds(cases):
     assert KINDS == {"transfer": 400, "single": 400, "emotion": 200} and len(cases) == 1000
     assert {kind: cases.kinds.count(kind) for kind in KINDS} == KINDS
     assert cases.source.shape == cases.target.shape == (1000, 17, 2)
-    for aus in (cases.source, cases.target): assert aus.min() >= 0 and aus.max() <= 1
+    for aus in (cases.source, cases.target):
+        assert aus.min() >= 0 and aus.max() <= 1
     assert bench_name(64) == f"bench-{VERSION}-64"
 
 
@@ -57,7 +60,8 @@ def test_a_small_run_is_part_of_the_large_one(cases, limit, shares):
 
 @pytest.mark.parametrize("limit", [0, -1, 1001])
 def test_other_limits_are_refused(limit):
-    with pytest.raises(ValueError, match="1 to 1000"): make_cases(limit)
+    with pytest.raises(ValueError, match="1 to 1000"):
+        make_cases(limit)
 
 
 def test_single_cases_move_one_au_clearly(cases):
@@ -89,8 +93,10 @@ def test_slices(cases):
 def test_reference_rows(reports):
     copy, true, dim = reports
     assert [r["edit"] for r in reports] == [COPY, TRUE, "dim"]
-    for metric, value in zip(METRICS, (1, 0, 0, 99, 99)): assert copy["metrics"][metric]["mean"] == pytest.approx(value, abs=1e-6)
-    for metric, value in zip(METRICS, (0, 1, 0.1, 99, 99)): assert true["metrics"][metric]["mean"] == pytest.approx(value, abs=0.11)
+    for metric, value in zip(METRICS, (1, 0, 0, 99, 99)):
+        assert copy["metrics"][metric]["mean"] == pytest.approx(value, abs=1e-6)
+    for metric, value in zip(METRICS, (0, 1, 0.1, 99, 99)):
+        assert true["metrics"][metric]["mean"] == pytest.approx(value, abs=0.11)
     assert dim["metrics"]["leak"]["mean"] > 1 and dim["metrics"]["zero edit"]["mean"] < 40
     assert all(v["count"] + v["left_out"] == 10 for v in copy["metrics"].values())
 
@@ -101,31 +107,41 @@ def test_splits_cover_all_cases(reports):
             assert sum(part["cases"] for part in split.values()) == report["cases"] == 10
         assert set(report["by_group"]) == {"skin tone", "age", "beard", "glasses", "pose"}
         total, kinds = report["metrics"]["edit error"], report["by_kind"].values()
-        mean = sum(p["metrics"]["edit error"]["mean"] * p["metrics"]["edit error"]["count"] for p in kinds) / total["count"]
+        mean = (
+            sum(p["metrics"]["edit error"]["mean"] * p["metrics"]["edit error"]["count"] for p in kinds)
+            / total["count"]
+        )
         assert mean == pytest.approx(total["mean"])
 
 
 def test_batches_do_not_matter():
-    def dim(images, source, rel): return images * 0.9
+    def dim(images, source, rel):
+        return images * 0.9
     a, b = (run(dim, size=32, limit=7, batch_size=n, device="cpu")["metrics"] for n in (2, 7))
-    for metric in METRICS: assert a[metric]["mean"] == pytest.approx(b[metric]["mean"], rel=1e-4)
+    for metric in METRICS:
+        assert a[metric]["mean"] == pytest.approx(b[metric]["mean"], rel=1e-4)
 
 
 def test_nuisances_are_the_same_in_question_and_answer():
-    """The truth still scores perfectly, the copy as ever; the pictures differ from the clean ones, and batches do not matter."""
+    """The truth still scores perfectly, the copy as ever; the pictures differ from the clean ones, and batches do not
+    matter."""
     seen = {}
     def keep(images, source, rel):
         seen.setdefault("x", images.clone())
         return images
     reports = run_all({"keep": keep}, size=32, limit=6, batch_size=6, device="cpu", spoilt=True)
-    clean = dict(seen); seen.clear()
+    clean = dict(seen)
+    seen.clear()
     again = run_all({"keep": keep}, size=32, limit=6, batch_size=4, device="cpu", spoilt=True)
     assert torch.equal(clean["x"][:4], seen["x"]), "the same case is spoilt alike in any batch"
     seen.clear()
     run_all({"keep": keep}, size=32, limit=6, batch_size=6, device="cpu")
     assert not torch.equal(clean["x"], seen["x"])
     copy_row, true_row = reports[:2]
-    assert copy_row["benchmark"] == bench_name(32, spoilt=True) == bench_name(32) + "-n" and again[0]["benchmark"] == copy_row["benchmark"]
+    assert (
+        copy_row["benchmark"] == bench_name(32, spoilt=True) == bench_name(32) + "-n"
+        and again[0]["benchmark"] == copy_row["benchmark"]
+    )
     assert copy_row["metrics"]["edit error"]["mean"] == 1 and true_row["metrics"]["edit error"]["mean"] == 0
 
 
@@ -145,19 +161,28 @@ def test_what_an_editor_is_given():
 
 
 def test_a_broken_editor_is_named():
-    def broken(images, source, rel): return images * math.nan
-    def cropped(images, source, rel): return images[..., 1:]
-    with pytest.raises(ValueError, match="editor 'bad', cases 0 to 2: .*NaN"): run(broken, 32, 3, name="bad", device="cpu")
-    with pytest.raises(ValueError, match="editor 'bad', cases 0 to 2: .*shape"): run(cropped, 32, 3, name="bad", device="cpu")
+    def broken(images, source, rel):
+        return images * math.nan
+    def cropped(images, source, rel):
+        return images[..., 1:]
+    with pytest.raises(ValueError, match="editor 'bad', cases 0 to 2: .*NaN"):
+        run(broken, 32, 3, name="bad", device="cpu")
+    with pytest.raises(ValueError, match="editor 'bad', cases 0 to 2: .*shape"):
+        run(cropped, 32, 3, name="bad", device="cpu")
 
 
 def test_tables(reports):
     lines = table(reports).splitlines()
-    assert len(lines) == 5 and bench_name(32) in lines[0] and lines[2].startswith("| copy | 10 | 1.00 | 0.00 | 0.00 | 99.0 | 99.0 |")
+    assert (
+        len(lines) == 5
+        and bench_name(32) in lines[0]
+        and lines[2].startswith("| copy | 10 | 1.00 | 0.00 | 0.00 | 99.0 | 99.0 |")
+    )
     assert len({line.count("|") for line in lines}) == 1
     for by in ("kind", "ask", "skin tone", "age", "beard", "glasses", "pose"):
         assert len({line.count("|") for line in table_by(reports[0], by).splitlines()}) == 1
-    with pytest.raises(ValueError, match="skin tone"): table_by(reports[0], "height")
+    with pytest.raises(ValueError, match="skin tone"):
+        table_by(reports[0], "height")
 
 
 def test_reports_are_saved_whole_or_not_at_all(reports, tmp_path):
@@ -165,7 +190,8 @@ def test_reports_are_saved_whole_or_not_at_all(reports, tmp_path):
     assert json.loads(path.read_text()) == json.loads(json.dumps(reports))
     assert path.with_suffix(".md").read_text().strip() == table(reports)
     before = path.read_bytes()
-    with pytest.raises(ValueError): save_reports([reports[0] | {"ms_per_face": math.inf}], path)
+    with pytest.raises(ValueError):
+        save_reports([reports[0] | {"ms_per_face": math.inf}], path)
     assert path.read_bytes() == before and sorted(p.name for p in path.parent.iterdir()) == ["r.json", "r.md"]
 
 
@@ -184,15 +210,21 @@ def test_command(monkeypatch, tmp_path, capsys):
     fake_editing(monkeypatch, from_pretrained)
     out = tmp_path / "r.json"
     assert bench.main(["--size", "32", "--cases", "3", "--device", "cpu", "--out", str(out)]) == 0
-    assert asked == [()] and "| bundled weights | 3 | 1.00 |" in capsys.readouterr().out and len(json.loads(out.read_text())) == 3
+    assert (
+        asked == [()]
+        and "| bundled weights | 3 | 1.00 |" in capsys.readouterr().out
+        and len(json.loads(out.read_text())) == 3
+    )
     assert bench.main(["--weights", "w", "--size", "32", "--cases", "3", "--device", "cpu"]) == 0 and asked[1] == ("w",)
 
 
 def test_command_without_weights_or_sense(monkeypatch, capsys):
-    def from_pretrained(*where): raise FileNotFoundError(f"no card.json in {where[0]}: give the folder that expr-train wrote")
+    def from_pretrained(*where):
+        raise FileNotFoundError(f"no card.json in {where[0]}: give the folder that expr-train wrote")
     fake_editing(monkeypatch, from_pretrained)
     assert bench.main(["--weights", "nowhere", "--cases", "3"]) == 2
     assert "no card.json in nowhere" in capsys.readouterr().err
     assert bench.main(["--references-only", "--cases", "0"]) == 2 and "1 to 1000" in capsys.readouterr().err
     assert bench.main(["--references-only", "--cases", "3", "--device", "abacus"]) == 2
-    with pytest.raises(SystemExit): bench.main(["--size", "17"])
+    with pytest.raises(SystemExit):
+        bench.main(["--size", "17"])

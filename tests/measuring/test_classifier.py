@@ -1,4 +1,5 @@
-"""The expression classifier: expressions of known emotion, a head on frozen features, confusions, saliency (lesson 07c)."""
+"""The expression classifier: expressions of known emotion, a head on frozen features, confusions, saliency (lesson
+07c)."""
 import pytest
 import torch
 from hypothesis import given
@@ -23,7 +24,8 @@ def estimator():
     return AUEstimator(**TINY).eval()
 
 
-def test_names_are_the_emotions(): assert NAMES == tuple(EMOTIONS) and NAMES[0] == "neutral" and len(NAMES) == 8
+def test_names_are_the_emotions():
+    assert NAMES == tuple(EMOTIONS) and NAMES[0] == "neutral" and len(NAMES) == 8
 
 
 @given(st.integers(1, 60), st.integers(0, 2**31))
@@ -55,7 +57,8 @@ def test_scores_and_names(estimator):
     x = torch.rand(5, 3, 40, 40) * 2 - 1
     assert network(x).shape == (5, 8) and network.name(x) == [NAMES[k] for k in network(x).argmax(1)]
     assert torch.equal(answers(network, x, 2), network(x).argmax(1))
-    with pytest.raises(ValueError, match="N×3×H×W"): network(x[0])
+    with pytest.raises(ValueError, match="N×3×H×W"):
+        network(x[0])
 
 
 def test_only_the_head_learns(estimator):
@@ -64,7 +67,9 @@ def test_only_the_head_learns(estimator):
     assert not network.estimator.training, "the averages of batch norm stay as they are"
     x = (torch.rand(2, 3, 32, 32) * 2 - 1).requires_grad_()
     network(x).sum().backward()
-    assert all(p.grad is None for p in estimator.parameters()) and all(p.grad is not None for p in network.head.parameters())
+    assert all(p.grad is None for p in estimator.parameters()) and all(
+        p.grad is not None for p in network.head.parameters()
+    )
     assert x.grad.abs().sum() > 0, "pictures get a gradient through it"
 
 
@@ -82,14 +87,18 @@ def test_confusion_counts_everybody(pairs):
 
 
 def test_confusion_refuses():
-    with pytest.raises(ValueError, match="as many"): confusion(torch.zeros(3, dtype=torch.long), torch.zeros(4, dtype=torch.long))
-    with pytest.raises(ValueError, match="outside"): confusion(torch.tensor([8]), torch.tensor([0]))
-    with pytest.raises(ValueError, match="outside"): confusion(torch.tensor([0]), torch.tensor([-1]))
+    with pytest.raises(ValueError, match="as many"):
+        confusion(torch.zeros(3, dtype=torch.long), torch.zeros(4, dtype=torch.long))
+    with pytest.raises(ValueError, match="outside"):
+        confusion(torch.tensor([8]), torch.tensor([0]))
+    with pytest.raises(ValueError, match="outside"):
+        confusion(torch.tensor([0]), torch.tensor([-1]))
 
 
 class Corner(torch.nn.Module):
     "Answers with the mean of the upper left quarter, and with that of everything"
-    def forward(self, x): return torch.stack([x[..., :8, :8].mean((1, 2, 3)), x.mean((1, 2, 3))], 1)
+    def forward(self, x):
+        return torch.stack([x[..., :8, :8].mean((1, 2, 3)), x.mean((1, 2, 3))], 1)
 
 
 def test_saliency_falls_where_the_answer_hangs():
@@ -97,7 +106,9 @@ def test_saliency_falls_where_the_answer_hangs():
     corner, everywhere = (saliency(Corner(), image, lambda y, k=k: y[:, k], samples=2) for k in (0, 1))
     mask = torch.zeros(3, 1, 16, 16)
     mask[..., :8, :8] = 1
-    assert corner.shape == (3, 1, 16, 16) and (corner >= 0).all() and torch.allclose(corner.sum((1, 2, 3)), torch.ones(3))
+    assert (
+        corner.shape == (3, 1, 16, 16) and (corner >= 0).all() and torch.allclose(corner.sum((1, 2, 3)), torch.ones(3))
+    )
     assert torch.allclose(focus(corner, mask), torch.full((3,), 4.0), atol=1e-4), "everything in a quarter of the area"
     assert torch.allclose(focus(everywhere, mask), torch.ones(3), atol=1e-4), "no better than anywhere"
 
@@ -105,7 +116,11 @@ def test_saliency_falls_where_the_answer_hangs():
 def test_saliency_of_an_estimator(estimator):
     image = draw_faces(face_numbers("val", 0, 0, 2), 48)["image"]
     heat = saliency(estimator, image, lambda v: v[:, au_index("AU12"), 0], samples=2)
-    assert heat.shape == (2, 1, 48, 48) and heat.isfinite().all() and torch.equal(heat, saliency(estimator, image, lambda v: v[:, au_index("AU12"), 0], samples=2))
+    assert (
+        heat.shape == (2, 1, 48, 48)
+        and heat.isfinite().all()
+        and torch.equal(heat, saliency(estimator, image, lambda v: v[:, au_index("AU12"), 0], samples=2))
+    )
 
 
 def test_a_head_learns_what_features_know():
@@ -117,7 +132,9 @@ def test_a_head_learns_what_features_know():
     source, optimizer = chosen_from(cards, 64, 0), system.optimizers()["head"]
     for k in range(60):
         (_, terms), = system.phases(source.make(k), k)
-        optimizer.zero_grad(); terms["entropy"].backward(); optimizer.step()
+        optimizer.zero_grad()
+        terms["entropy"].backward()
+        optimizer.step()
     assert (system.head(cards["features"]).argmax(1) == emotion).float().mean() > 0.9
 
 
@@ -126,7 +143,9 @@ def test_known_is_every_view_once(estimator):
     cards = known(estimator, draw_emotions("train", 3, 10, 32), views=3, spoil=0.0)
     assert cards["features"].shape == (30, 32) and torch.equal(cards["emotion"][:10], cards["emotion"][20:])
     image = next(draw_emotions("train", 3, 10, 32))["image"]
-    assert torch.allclose(cards["features"][:10], estimator.features(image), atol=1e-5) and not torch.allclose(cards["features"][:10], cards["features"][10:20], atol=1e-3)
+    assert torch.allclose(cards["features"][:10], estimator.features(image), atol=1e-5) and not torch.allclose(
+        cards["features"][:10], cards["features"][10:20], atol=1e-3
+    )
 
 
 def test_tables(estimator):
@@ -140,15 +159,24 @@ def test_weights_come_back_with_their_estimator(tmp_path, estimator):
     x = torch.rand(2, 3, 32, 32) * 2 - 1
     assert torch.equal(load_classifier(tmp_path, estimator)(x), network(x))
     torch.manual_seed(1)
-    with pytest.raises(ValueError, match="another estimator"): load_classifier(tmp_path, AUEstimator(**TINY))
-    with pytest.raises(FileNotFoundError, match="expr-train"): load_classifier(tmp_path / "nowhere", estimator)
+    with pytest.raises(ValueError, match="another estimator"):
+        load_classifier(tmp_path, AUEstimator(**TINY))
+    with pytest.raises(FileNotFoundError, match="expr-train"):
+        load_classifier(tmp_path / "nowhere", estimator)
 
 
 @pytest.mark.timeout(300)
 def test_the_recipe(tmp_path, estimator):
     save_network(tmp_path / "judge" / "estimator.safetensors", estimator, size=32)
-    settings = load_recipe("classifier", "smoke") | dict(estimator=str(tmp_path / "judge"), faces=16, tests=8, limit=10, device="cpu")
+    settings = load_recipe("classifier", "smoke") | dict(
+        estimator=str(tmp_path / "judge"), faces=16, tests=8, limit=10, device="cpu"
+    )
     card = run(settings, tmp_path / "run")
-    assert card["names"] == list(NAMES) and sum(map(sum, card["scores"]["drawn"]["confusion"])) == 8 and 0 <= card["scores"]["benchmark"]["accuracy"] <= 1
+    assert (
+        card["names"] == list(NAMES)
+        and sum(map(sum, card["scores"]["drawn"]["confusion"])) == 8
+        and 0 <= card["scores"]["benchmark"]["accuracy"] <= 1
+    )
     assert load_classifier(tmp_path / "run", estimator).name(torch.zeros(1, 3, 64, 64))[0] in NAMES
-    with pytest.raises(FileNotFoundError, match="estimator"): run(settings | dict(estimator=str(tmp_path / "none")), tmp_path / "other")
+    with pytest.raises(FileNotFoundError, match="estimator"):
+        run(settings | dict(estimator=str(tmp_path / "none")), tmp_path / "other")

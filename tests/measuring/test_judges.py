@@ -17,7 +17,8 @@ from expr_course.measuring.judges import Cloud, Judges, agreement, au_error, bun
 
 class Grey(nn.Module):
     "A judge that reads every AU from the picture's mean brightness"
-    def forward(self, image): return (image.mean((1, 2, 3)) / 2 + 0.5)[:, None, None].expand(-1, 17, 2)
+    def forward(self, image):
+        return (image.mean((1, 2, 3)) / 2 + 0.5)[:, None, None].expand(-1, 17, 2)
 
 
 @pytest.fixture(scope="module")
@@ -32,7 +33,9 @@ def test_au_error_by_hand():
     target = torch.zeros(2, 17, 2)
     target[0, 3, 0] = 0.34
     assert torch.allclose(au_error(Grey(), image, target), torch.tensor([0.34 / 34, 1.0]))
-    assert torch.allclose(au_error(Grey(), image, target.mean(2)), torch.tensor([0.34 / 34, 1.0])), "N×17: both sides equal"
+    assert torch.allclose(au_error(Grey(), image, target.mean(2)), torch.tensor([0.34 / 34, 1.0])), (
+        "N×17: both sides equal"
+    )
 
 
 @given(st.floats(-0.0038, 0.0038))
@@ -55,7 +58,8 @@ def test_frechet_of_diagonal_clouds_is_the_closed_form(seed, first, second, shif
     g = torch.Generator().manual_seed(seed)
     white = torch.randn(500, 3, generator=g, dtype=torch.double)
     white = white - white.mean(0)
-    white = torch.linalg.solve_triangular(torch.linalg.cholesky(white.T @ white / 499), white.T, upper=False).T     # covariance 1, exactly
+    # covariance 1, exactly
+    white = torch.linalg.solve_triangular(torch.linalg.cholesky(white.T @ white / 499), white.T, upper=False).T
     a, b = Cloud(3).add(first * white), Cloud(3).add(second * white + shift)
     assert frechet(a, b) == pytest.approx(3 * shift ** 2 + 3 * (first - second) ** 2, abs=1e-6)
     assert frechet(b, a) == pytest.approx(frechet(a, b), abs=1e-6)
@@ -65,7 +69,8 @@ def test_frechet_of_diagonal_clouds_is_the_closed_form(seed, first, second, shif
 def test_clouds_do_not_depend_on_the_batches(seed, size):
     f = torch.randn(60, 4, generator=torch.Generator().manual_seed(seed)) + 100
     whole, parts = Cloud(4).add(f), Cloud(4)
-    for part in f.split(size): parts.add(part)
+    for part in f.split(size):
+        parts.add(part)
     assert torch.allclose(parts.mean, whole.mean) and torch.allclose(parts.covariance, f.double().T.cov(), atol=1e-8)
     assert frechet(whole, parts) == pytest.approx(0, abs=1e-6)
 
@@ -73,12 +78,18 @@ def test_clouds_do_not_depend_on_the_batches(seed, size):
 def test_frechet_agrees_with_torchmetrics_form():
     from torchmetrics.image.fid import _compute_fid
     g = torch.Generator().manual_seed(0)
-    a, b = (torch.randn(400, 6, generator=g, dtype=torch.double) @ torch.randn(6, 6, generator=g, dtype=torch.double) for _ in range(2))
-    assert frechet(Cloud(6).add(a), Cloud(6).add(b)) == pytest.approx(float(_compute_fid(a.mean(0), a.T.cov(), b.mean(0), b.T.cov())), rel=1e-6)
+    a, b = (
+        torch.randn(400, 6, generator=g, dtype=torch.double) @ torch.randn(6, 6, generator=g, dtype=torch.double)
+        for _ in range(2)
+    )
+    assert frechet(Cloud(6).add(a), Cloud(6).add(b)) == pytest.approx(
+        float(_compute_fid(a.mean(0), a.T.cov(), b.mean(0), b.T.cov())), rel=1e-6
+    )
 
 
 def test_one_picture_has_no_spread():
-    with pytest.raises(ValueError, match="two or more"): frechet(Cloud(3).add(torch.zeros(1, 3)), Cloud(3).add(torch.zeros(5, 3)))
+    with pytest.raises(ValueError, match="two or more"):
+        frechet(Cloud(3).add(torch.zeros(1, 3)), Cloud(3).add(torch.zeros(5, 3)))
 
 
 def test_judges_watch_the_benchmark():
@@ -87,7 +98,11 @@ def test_judges_watch_the_benchmark():
     reports = judges.add_to(run_all({}, size=32, limit=10, batch_size=4, device="cpu", watch=judges))
     assert [r["edit"] for r in reports] == list(judges.scores) == ["copy", "true counterfactual"]
     copy, true = (r["judged"] for r in reports)
-    assert true["FID-f"] < 1e-6 < copy["FID-f"] and true["AU error"] < copy["AU error"] and 0 <= copy["expression accuracy"] <= 1
+    assert (
+        true["FID-f"] < 1e-6 < copy["FID-f"]
+        and true["AU error"] < copy["AU error"]
+        and 0 <= copy["expression accuracy"] <= 1
+    )
     cases = make_cases(10)
     assert set(cases.asks[8:]) <= set(EMOTIONS)
     assert "copy" in judges.table() and json.dumps(reports, allow_nan=False)
@@ -96,11 +111,31 @@ def test_judges_watch_the_benchmark():
 def test_no_emotion_no_accuracy(classifier):
     judges, cases = Judges(classifier, "cpu"), make_cases(10)[:1]
     judges("one", torch.zeros(1, 3, 32, 32), torch.zeros(1, 3, 32, 32), cases)
-    assert judges.scores["one"]["expression accuracy"] is None and judges.scores["one"]["FID-f"] is None and "| - | - |" in judges.table()
+    assert (
+        judges.scores["one"]["expression accuracy"] is None
+        and judges.scores["one"]["FID-f"] is None
+        and "| - | - |" in judges.table()
+    )
 
 
 def test_the_command_asks_the_judges(classifier, monkeypatch, capsys, tmp_path):
     monkeypatch.setattr("expr_course.measuring.judges.bundled_judges", lambda device=None: Judges(classifier, "cpu"))
-    assert bench.main(["--references-only", "--judged", "--cases", "5", "--size", "32", "--device", "cpu", "--out", str(tmp_path / "r.json")]) == 0
+    assert (
+        bench.main(
+            [
+                "--references-only",
+                "--judged",
+                "--cases",
+                "5",
+                "--size",
+                "32",
+                "--device",
+                "cpu",
+                "--out",
+                str(tmp_path / "r.json"),
+            ]
+        )
+        == 0
+    )
     assert "FID-f" in capsys.readouterr().out
     assert all("judged" in report for report in json.loads((tmp_path / "r.json").read_text()))

@@ -17,7 +17,8 @@ def grey(*steps):
     return (torch.tensor(steps).float() / 127.5 - 1).view(1, 1, 1, -1).expand(1, 3, 1, -1).clone()
 
 
-def as_image(steps): return steps.float() / 127.5 - 1
+def as_image(steps):
+    return steps.float() / 127.5 - 1
 
 
 @st.composite
@@ -75,20 +76,25 @@ def test_psnr_by_hand():
 
 
 def test_zero_edit_and_cycle_by_hand():
-    def brighten(images, source, rel): return images + rel.sum() / 127.5
+    def brighten(images, source, rel):
+        return images + rel.sum() / 127.5
 
-    def drift(images, source, rel): return images + 1 / 127.5
+    def drift(images, source, rel):
+        return images + 1 / 127.5
     source, target = torch.zeros(1, 17, 2), torch.zeros(1, 17, 2)
     target[0, 8, 0] = 1
     y = brighten(X, source, target)
     assert zero_edit(brighten, X, source).item() == 99 and cycle(brighten, X, y, source, target).item() == 99
     assert zero_edit(drift, X, source).item() == pytest.approx(48.13, abs=0.01)
-    assert cycle(drift, X, drift(X, source, target), source, target).item() == pytest.approx(10 * math.log10(255**2 / 4), abs=0.01)
+    assert cycle(drift, X, drift(X, source, target), source, target).item() == pytest.approx(
+        10 * math.log10(255**2 / 4), abs=0.01
+    )
 
 
 def test_cycle_hands_the_target_over_as_the_new_source():
     seen = []
-    def edit(images, source, rel): return seen.append((source, rel)) or images
+    def edit(images, source, rel):
+        return seen.append((source, rel)) or images
     source, target = torch.rand(2, 17, 2), torch.rand(2, 17, 2)
     cycle(edit, torch.zeros(2, 3, 2, 2), torch.zeros(2, 3, 2, 2), source, target)
     assert torch.equal(seen[0][0], target) and torch.equal(seen[0][1], source - target)
@@ -171,9 +177,12 @@ def test_cases_without_an_opinion_are_nan():
 def test_unusable_images_are_named(metric):
     x, bad = torch.zeros(3, 3, 4, 4), torch.zeros(3, 3, 4, 4)
     bad[2, 0, 1, 1] = math.nan
-    with pytest.raises(ValueError, match=r"y has NaN or infinite pixels in case 2 \(1 of 3"): metric(x, bad, x + 0.5)
-    with pytest.raises(ValueError, match="y has shape"): metric(x, torch.zeros(3, 1, 4, 4), x)
-    with pytest.raises(ValueError, match="shape"): metric(x[0], x[0], x[0])
+    with pytest.raises(ValueError, match=r"y has NaN or infinite pixels in case 2 \(1 of 3"):
+        metric(x, bad, x + 0.5)
+    with pytest.raises(ValueError, match="y has shape"):
+        metric(x, torch.zeros(3, 1, 4, 4), x)
+    with pytest.raises(ValueError, match="shape"):
+        metric(x[0], x[0], x[0])
 
 
 def test_summary():

@@ -67,15 +67,22 @@ def test_total_variation_is_a_mean():
 @given(seed=st.integers(0, 99), centre=st.sampled_from([0.0, 1.0]))
 def test_penalty_of_a_linear_critic_is_exact(seed, centre):
     g = torch.Generator().manual_seed(seed)
-    w, real, fake = torch.randn(12, generator=g), torch.randn(5, 3, 2, 2, generator=g), torch.randn(5, 3, 2, 2, generator=g)
-    critic = lambda x: x.flatten(1) @ w
+    w, real, fake = (
+        torch.randn(12, generator=g),
+        torch.randn(5, 3, 2, 2, generator=g),
+        torch.randn(5, 3, 2, 2, generator=g),
+    )
+    def critic(x):
+        return x.flatten(1) @ w
     expected = (w.norm() - centre) ** 2
     assert torch.allclose(gradient_penalty(critic, real, fake, centre=centre), expected, rtol=1e-4)
     assert torch.allclose(gradient_penalty(critic, real, centre=centre), expected, rtol=1e-4)
 
 
 def test_penalty_counts_the_mean_over_patches():
-    critic = lambda x: 2 * x.flatten(1)                       # one score per number: the mean's gradient is 2/4 each, norm 1
+    # one score per number: the mean's gradient is 2/4 each, norm 1
+    def critic(x):
+        return 2 * x.flatten(1)
     assert gradient_penalty(critic, torch.rand(3, 1, 2, 2), torch.rand(3, 1, 2, 2)).item() == pytest.approx(0, abs=1e-6)
 
 
@@ -90,7 +97,9 @@ def test_penalty_trains_the_critic_and_ignores_autocast(kind):
             values.append(gradient_penalty(d, real, fake, aus))
     assert values[0].dtype == torch.float32 and torch.equal(*values)
     values[0].backward()
-    assert all(p.grad.abs().sum() > 0 for n, p in d.named_parameters() if n.startswith("trunk") and n.endswith("weight"))
+    assert all(
+        p.grad.abs().sum() > 0 for n, p in d.named_parameters() if n.startswith("trunk") and n.endswith("weight")
+    )
     with torch.no_grad():
         fake = d(fake, aus)[0]                                # and a critic's scores can be had without a graph
     assert not fake.requires_grad

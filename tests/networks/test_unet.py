@@ -69,15 +69,23 @@ def test_two_convolutions_are_the_one_over_the_concatenation():
 
 
 def test_instance_norm_eats_a_tiled_condition():
-    "Away from the border a tiled vector adds a constant per channel: the norm takes it out again. Behind the norm it stays."
+    """Away from the border a tiled vector adds a constant per channel: the norm takes it out again. Behind the norm it
+    stays."""
     torch.manual_seed(0)
     v, h = torch.rand(1, 17), torch.randn(1, 8, 64, 64)
     for after, least, most in ((False, 0.0, 0.15), (True, 0.9, 1.1)):
         b = ConditionBlock(8, 17, 8, 3, after_norm=after)
         torch.nn.init.normal_(b.aus.weight, 0, 0.1)
-        pre = lambda v: b.norm(b.image(h)) + b.aus(tile_condition(v, h)) if after else b.norm(b.image(h) + b.aus(tile_condition(v, h)))
+        def pre(v):
+            return (
+                    b.norm(b.image(h)) + b.aus(tile_condition(v, h))
+                    if after
+                    else b.norm(b.image(h) + b.aus(tile_condition(v, h)))
+                )
         change = (pre(v) - pre(0 * v))[..., 8:-8, 8:-8].abs().mean()
-        told = b.aus(tile_condition(v, h))[..., 8:-8, 8:-8].abs().mean() * (1 if after else b.image(h).std().reciprocal())
+        told = b.aus(tile_condition(v, h))[..., 8:-8, 8:-8].abs().mean() * (
+            1 if after else b.image(h).std().reciprocal()
+        )
         assert least <= change / told <= most
 
 
@@ -199,7 +207,9 @@ def test_parts_apply_at_full_resolution():
 def test_apply_parts_blends():
     x, colour = image(1), image(1, seed=1)
     assert torch.equal(apply_parts(x, Parts(colour)), colour)
-    assert torch.allclose(apply_parts(x, Parts(colour, torch.full((1, 1, 32, 32), 0.25))), 0.75 * x + 0.25 * colour, atol=1e-6)
+    assert torch.allclose(
+        apply_parts(x, Parts(colour, torch.full((1, 1, 32, 32), 0.25))), 0.75 * x + 0.25 * colour, atol=1e-6
+    )
 
 
 # --- the network
@@ -223,7 +233,12 @@ def test_blocks_start_narrow_and_without_bias():
     torch.manual_seed(0)
     layer = conv(64, 64, 3)
     assert layer.bias is None and abs(layer.weight.std().item() - 0.02) < 0.002
-    assert block(3, 8, 4, 2)(image(1)).shape == (1, 8, 16, 16) and block(3, 8, 4, 2, up=True)(image(1)).shape == (1, 8, 64, 64)
+    assert block(3, 8, 4, 2)(image(1)).shape == (1, 8, 16, 16) and block(3, 8, 4, 2, up=True)(image(1)).shape == (
+        1,
+        8,
+        64,
+        64,
+    )
 
 
 @pytest.mark.parametrize("make, words", [

@@ -7,7 +7,8 @@ from expr_course.parsing.bisenet import (AttentionRefinement, BiSeNet, ContextPa
                                          SpatialPath)
 
 
-def count(module): return sum(p.numel() for p in module.parameters())
+def count(module):
+    return sum(p.numel() for p in module.parameters())
 
 
 def test_the_trunk_is_torchvisions():
@@ -16,8 +17,12 @@ def test_the_trunk_is_torchvisions():
     loaded = ours.load_state_dict(theirs.state_dict(), strict=False)
     assert not loaded.missing_keys and loaded.unexpected_keys == ["fc.weight", "fc.bias"]
     x = torch.randn(1, 3, 64, 64)
-    with torch.no_grad(): features = theirs.layer4(theirs.layer3(theirs.layer2(theirs.layer1(theirs.maxpool(theirs.relu(theirs.bn1(theirs.conv1(x))))))))
-    with torch.no_grad(): assert torch.allclose(ours(x)[2], features, atol=1e-5)
+    with torch.no_grad():
+        features = theirs.layer4(
+            theirs.layer3(theirs.layer2(theirs.layer1(theirs.maxpool(theirs.relu(theirs.bn1(theirs.conv1(x)))))))
+        )
+    with torch.no_grad():
+        assert torch.allclose(ours(x)[2], features, atol=1e-5)
 
 
 def test_counts():
@@ -29,7 +34,8 @@ def test_counts():
 
 def test_parts():
     x = torch.randn(2, 3, 64, 96)
-    for stride in (8, 4, 2): assert SpatialPath(8, stride)(x).shape == (2, 16, 64 // stride, 96 // stride)
+    for stride in (8, 4, 2):
+        assert SpatialPath(8, stride)(x).shape == (2, 16, 64 // stride, 96 // stride)
     middle, deep, eighth = ContextPath(8)(x)
     assert middle.shape == eighth.shape == (2, 16, 8, 12) and deep.shape == (2, 16, 4, 6)
     assert AttentionRefinement(16, 8)(torch.randn(2, 16, 4, 4)).shape == (2, 8, 4, 4)
@@ -51,6 +57,9 @@ def test_every_part_learns():
 
 
 def test_errors():
-    with pytest.raises(ValueError, match="2, 4 or 8"): BiSeNet(8, 3)
-    with pytest.raises(ValueError, match="spatial=False"): BiSeNet(8, 4, spatial=False)
-    with pytest.raises(ValueError, match="resize to 64×64"): BiSeNet(8).eval()(torch.zeros(1, 3, 70, 64))
+    with pytest.raises(ValueError, match="2, 4 or 8"):
+        BiSeNet(8, 3)
+    with pytest.raises(ValueError, match="spatial=False"):
+        BiSeNet(8, 4, spatial=False)
+    with pytest.raises(ValueError, match="resize to 64×64"):
+        BiSeNet(8).eval()(torch.zeros(1, 3, 70, 64))

@@ -17,7 +17,9 @@ def random_labels(seed, ignore=True):
 
 def test_groups():
     assert set(INNER) == {name for names in MERGED.values() for name in names} and len(MERGED) == 7
-    assert class_ids(("skin", "l_eye", "cloth")) == [1, 4, 18] and class_ids(INNER) == [LABELS.index(name) for name in INNER]
+    assert class_ids(("skin", "l_eye", "cloth")) == [1, 4, 18] and class_ids(INNER) == [
+        LABELS.index(name) for name in INNER
+    ]
 
 
 @given(st.integers(0, 10**6))
@@ -35,7 +37,8 @@ def test_mirrored_scores_are_scores_of_mirrored_labels(seed):
     (torch.zeros(1, 4, 4, dtype=torch.long), torch.zeros(1, 3, 8, 8), "8×8 pixels and its labels 4×4"),
     (torch.zeros(1, 4, 4, dtype=torch.long), torch.zeros(2, 3, 4, 4), "2 pictures but 1 label maps")])
 def test_bad_labels_are_named(labels, image, message):
-    with pytest.raises(ValueError, match=message): check_labels(labels, image)
+    with pytest.raises(ValueError, match=message):
+        check_labels(labels, image)
 
 
 def test_good_labels_pass():
@@ -45,4 +48,5 @@ def test_good_labels_pass():
 
 
 def test_unknown_names():
-    with pytest.raises(ValueError, match="no class"): class_ids(("nose", "beak"))
+    with pytest.raises(ValueError, match="no class"):
+        class_ids(("nose", "beak"))

@@ -19,20 +19,40 @@ from expr_course.training.weights import load_network
 from expr_course.training.recipe import load_recipe
 from expr_course.training.command import run
 
-TINY = dict(steps=4, faces=32, cases=8, tests=8, batch_size=8, width=4, size=32, device="cpu", measure_every=2, sample_every=4, save_every=2, log_every=2)
+TINY = dict(
+    steps=4,
+    faces=32,
+    cases=8,
+    tests=8,
+    batch_size=8,
+    width=4,
+    size=32,
+    device="cpu",
+    measure_every=2,
+    sample_every=4,
+    save_every=2,
+    log_every=2,
+)
 
 
-def settings(name="parse-unet", **changes): return load_recipe(name, "smoke") | TINY | changes
+def settings(name="parse-unet", **changes):
+    return load_recipe(name, "smoke") | TINY | changes
 
 
 @pytest.fixture(scope="module")
-def batch(): return draw_faces(face_numbers("train", 0, 0, 8), 64)
+def batch():
+    return draw_faces(face_numbers("train", 0, 0, 8), 64)
 
 
 def test_poly():
     schedule = poly()
     values = [schedule(k / 100) for k in range(101)]
-    assert values[0] == 1 and values[-1] == 0 and values == sorted(values, reverse=True) and schedule(0.5) == pytest.approx(0.5**0.9)
+    assert (
+        values[0] == 1
+        and values[-1] == 0
+        and values == sorted(values, reverse=True)
+        and schedule(0.5) == pytest.approx(0.5**0.9)
+    )
 
 
 def test_at_rest_nothing_moves(batch):
@@ -50,7 +70,8 @@ def test_sides_stay_sides(batch_seed):
     b = draw_faces(face_numbers("train", 1, 0, 4), 64)
     x = torch.arange(64.0)
     _, new = move_faces(b["image"], b["labels"], turn=0.2, zoom=0.1, shift=0.05)
-    where = lambda y, k: ((y == k).sum(-2) * x).sum(-1) / (y == k).sum((-1, -2))
+    def where(y, k):
+        return ((y == k).sum(-2) * x).sum(-1) / (y == k).sum((-1, -2))
     left, right = where(new, LABELS.index("l_brow")), where(new, LABELS.index("r_brow"))
     both = ~(left.isnan() | right.isnan())
     assert (left > right)[both].all(), "the person's left brow lies on the right of the picture, mirrored or not"
@@ -92,7 +113,8 @@ def test_picture_and_labels_move_together(batch):
     painted = batch["labels"][:, None].float().expand(-1, 3, -1, -1) / 9 - 1     # labels as a picture
     moved, new = move_faces(painted, batch["labels"].clone())
     unsided = {4: 5, 6: 7, 8: 9}
-    fold = lambda y: torch.stack([torch.where(y == a, b, y) for a, b in unsided.items()]).amax(0)
+    def fold(y):
+        return torch.stack([torch.where(y == a, b, y) for a, b in unsided.items()]).amax(0)
     agree = (((moved[:, 0] + 1) * 9).round().long() - new).abs() <= 1
     assert agree.float().mean() > 0.85 and fold(new).max() <= 18
 
@@ -102,7 +124,8 @@ def test_occluders_are_background(batch):
     x, y = occlude(batch["image"] / 2 + 0.5, batch["labels"], share=1.0)
     changed = (x != batch["image"] / 2 + 0.5).any(1)
     assert changed.any() and (y[changed] == 0).all() and torch.equal(y[~changed], batch["labels"][~changed])
-    for shake in (shake_light, shake_camera): assert shake(batch["image"] / 2 + 0.5).isfinite().all()
+    for shake in (shake_light, shake_camera):
+        assert shake(batch["image"] / 2 + 0.5).isfinite().all()
 
 
 @pytest.mark.parametrize("net", ["ParsingUNet", "BiSeNet", "QuickUNet"])
@@ -119,19 +142,30 @@ def test_terms_of_every_network(batch, net):
 
 def test_networks_come_from_the_list():
     assert type(make_network(NETWORK | dict(net="BiSeNet", width=4, stride=2))).__name__ == "BiSeNet"
-    with pytest.raises(ValueError, match="this package builds"): make_network(NETWORK | dict(net="os.system"))
+    with pytest.raises(ValueError, match="this package builds"):
+        make_network(NETWORK | dict(net="os.system"))
 
 
 def test_training_learns_and_leaves_everything(tmp_path):
-    card = run(settings(steps=60, shake=0.0, width=8, rate=5e-3, ema=0.9, log_every=20, measure_every=30, save_every=60), tmp_path / "run")
+    card = run(
+        settings(steps=60, shake=0.0, width=8, rate=5e-3, ema=0.9, log_every=20, measure_every=30, save_every=60),
+        tmp_path / "run",
+    )
     lines = read_metrics(tmp_path / "run" / "metrics.jsonl")
     assert lines[-1]["parser/entropy"] < 0.8 * lines[0]["parser/entropy"]
     assert {"val/miou19", "val/miou9", "val/miou7", "val/boundary", "val/accuracy"} <= set(lines[-1])
     s = card["scores"]["drawn"]
-    assert s["pictures"] == 8 and s["accuracy"] > 0.5 and list(s["classes"]) == list(LABELS) and card["network"]["width"] == 8
+    assert (
+        s["pictures"] == 8
+        and s["accuracy"] > 0.5
+        and list(s["classes"]) == list(LABELS)
+        and card["network"]["width"] == 8
+    )
     assert json.loads((tmp_path / "run" / "card.json").read_text())["scores"] == card["scores"]
     parser, test = load_parser(tmp_path / "run"), draw_faces(face_numbers("test", 0, 0, 8), 32)
-    assert parser.size == 32 and measure(parser.network, test["image"], test["labels"]) == s, "the stored weights have the scores on the card"
+    assert parser.size == 32 and measure(parser.network, test["image"], test["labels"]) == s, (
+        "the stored weights have the scores on the card"
+    )
 
 
 @pytest.mark.parametrize("name", ["parse-unet", "parse-bisenet"])
@@ -139,7 +173,8 @@ def test_stopped_and_continued_gives_the_same_bits(tmp_path, name):
     s = settings(name, width=8)
     run(s, tmp_path / "whole")
     shutil.copytree(tmp_path / "whole", tmp_path / "parts")
-    for gone in ("card.json", "parser.safetensors"): (tmp_path / "parts" / gone).unlink()
+    for gone in ("card.json", "parser.safetensors"):
+        (tmp_path / "parts" / gone).unlink()
     shutil.rmtree(tmp_path / "parts" / "checkpoints" / "step-000004")     # as if killed after step 2
     run(s, tmp_path / "parts", resume=True)
     whole, parts = (load_network(tmp_path / k / "parser.safetensors")[0].state_dict() for k in ("whole", "parts"))
@@ -147,7 +182,8 @@ def test_stopped_and_continued_gives_the_same_bits(tmp_path, name):
 
 
 def test_unknown_settings_are_refused(tmp_path):
-    with pytest.raises(ValueError, match="Did you mean 'dice'"): run(settings() | {"dicee": 1.0}, tmp_path / "run")
+    with pytest.raises(ValueError, match="Did you mean 'dice'"):
+        run(settings() | {"dicee": 1.0}, tmp_path / "run")
 
 
 @pytest.mark.parametrize("name", ["parse-unet", "parse-bisenet", "thermometer"])
@@ -155,11 +191,20 @@ def test_unknown_settings_are_refused(tmp_path):
 def test_recipes_are_complete(name, profile):
     s = load_recipe(name, profile)
     make_network(NETWORK | s)
-    assert set(s) - set(NETWORK | TERMS | RUN) <= {"recipe", "profile", "task", "description", "seed", "photographs", "order"}
+    assert set(s) - set(NETWORK | TERMS | RUN) <= {
+        "recipe",
+        "profile",
+        "task",
+        "description",
+        "seed",
+        "photographs",
+        "order",
+    }
 
 
 def test_camera_smiles():
-    """The share that is asked for smiles, the same for the same seed; brows stay; nobody loses a closed eye; values stay AUs."""
+    """The share that is asked for smiles, the same for the same seed; brows stay; nobody loses a closed eye; values
+    stay AUs."""
     from expr_course.action_units import au_index, check_aus, sample_aus
     aus = sample_aus(400, 3)
     smiles = camera_smiles(aus, 0.45, 1)
@@ -167,7 +212,8 @@ def test_camera_smiles():
     assert torch.equal(smiles, camera_smiles(aus, 0.45, 1)) and not torch.equal(smiles, camera_smiles(aus, 0.45, 2))
     changed = (smiles != aus).flatten(1).any(1)
     assert 0.35 < changed.float().mean() < 0.55 and (smiles[changed, au_index("AU12")] >= 0.4).all()
-    for name in ("AU01", "AU02", "AU04", "AU45"): assert torch.equal(smiles[:, au_index(name)], aus[:, au_index(name)])
+    for name in ("AU01", "AU02", "AU04", "AU45"):
+        assert torch.equal(smiles[:, au_index(name)], aus[:, au_index(name)])
     assert 0.6 < (smiles[changed, au_index("AU25")] > 0).float().mean() < 0.95
     assert torch.equal(camera_smiles(aus, 0.0, 1), aus)
 
@@ -176,19 +222,31 @@ def test_smiling_faces_are_a_source_like_others():
     source, again = (CameraFaces("train", 32, 8, seed=2, smiles=0.5) for _ in range(2))
     assert torch.equal(source.batch(3)["image"], again.batch(3)["image"])
     usual = DrawnFaces("train", 32, 8, seed=2).batch(3)
-    assert torch.equal(source.batch(3)["identity"], usual["identity"]) and not torch.equal(source.batch(3)["aus"], usual["aus"])
+    assert torch.equal(source.batch(3)["identity"], usual["identity"]) and not torch.equal(
+        source.batch(3)["aus"], usual["aus"]
+    )
     assert source.settings() != CameraFaces("train", 32, 8, seed=2, smiles=0.1).settings()
 
 
 def test_jewels():
-    """About the share that is asked for has put something on, and nothing else about anybody has changed; everyone's own jewels stay."""
+    """About the share that is asked for has put something on, and nothing else about anybody has changed; everyone's
+    own jewels stay."""
     crowd = sample_identities(400, 3)
     dressed = jewelled(crowd, 0.4, 1)
     others = [k for k, name in enumerate(NAMES) if name not in ("earring", "necklace")]
-    assert torch.equal(dressed.values[:, others], crowd.values[:, others]) and torch.equal(dressed.textures, crowd.textures)
+    assert torch.equal(dressed.values[:, others], crowd.values[:, others]) and torch.equal(
+        dressed.textures, crowd.textures
+    )
     changed = dressed["earring"] != crowd["earring"]
-    assert 0.3 < changed.float().mean() < 0.5 and (dressed["earring"][changed] >= 0.3).all() and (dressed["necklace"][changed] >= 0.45).all()
+    assert (
+        0.3 < changed.float().mean() < 0.5
+        and (dressed["earring"][changed] >= 0.3).all()
+        and (dressed["necklace"][changed] >= 0.45).all()
+    )
     assert torch.equal(dressed["necklace"][~changed], crowd["necklace"][~changed])
     assert torch.equal(jewelled(crowd, 0.0, 1).values, crowd.values)
-    gold = lambda source: (source.batch(0)["labels"] == LABELS.index("ear_r")).sum()
-    assert gold(CameraFaces("train", 64, 48, smiles=0.0, jewels=1.0)) > 2 * gold(CameraFaces("train", 64, 48, smiles=0.0, jewels=0.0))
+    def gold(source):
+        return (source.batch(0)["labels"] == LABELS.index("ear_r")).sum()
+    assert gold(CameraFaces("train", 64, 48, smiles=0.0, jewels=1.0)) > 2 * gold(
+        CameraFaces("train", 64, 48, smiles=0.0, jewels=0.0)
+    )

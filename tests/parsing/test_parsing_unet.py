@@ -31,7 +31,8 @@ def test_any_size_that_divides(network, height, width):
 
 
 def test_sizes():
-    count = lambda width: sum(p.numel() for p in ParsingUNet(width).parameters())
+    def count(width):
+        return sum(p.numel() for p in ParsingUNet(width).parameters())
     assert 31.0e6 < count(64) < 31.1e6, "the original U-Net, with batch norm"
     assert sum(v.numel() for v in ParsingUNet(16).state_dict().values()) * 2 < 4 * 2**20
 
@@ -40,7 +41,8 @@ def test_sizes():
     (torch.zeros(1, 3, 100, 64), "resize to 96×64"), (torch.zeros(1, 3, 64, 10), "resize to 64×32"), (torch.zeros(1, 1, 64, 64), "N×3×H×W"),
     (torch.zeros(3, 64, 64), "N×3×H×W"), (torch.zeros(1, 3, 64, 64, dtype=torch.uint8), "torch.uint8")])
 def test_bad_pictures_are_named(network, image, message):
-    with pytest.raises(ValueError, match=message): network(image)
+    with pytest.raises(ValueError, match=message):
+        network(image)
     check_picture(torch.zeros(1, 3, 7, 5), 1)
 
 
@@ -55,14 +57,17 @@ def test_cross_entropy_is_torchs(seed):
     scores, y = sample(seed)
     weights = torch.rand(19, generator=torch.Generator().manual_seed(seed)) + 0.1
     assert torch.isclose(cross_entropy(scores, y), F.cross_entropy(scores, y, ignore_index=IGNORE), atol=1e-5)
-    assert torch.isclose(cross_entropy(scores, y, weights), F.cross_entropy(scores, y, weights, ignore_index=IGNORE), atol=1e-5)
+    assert torch.isclose(
+        cross_entropy(scores, y, weights), F.cross_entropy(scores, y, weights, ignore_index=IGNORE), atol=1e-5
+    )
 
 
 @given(st.integers(0, 10**6))
 def test_ignored_pixels_count_in_no_loss(seed):
     scores, y = sample(seed)
     other = torch.where(y[:, None] == IGNORE, torch.randn_like(scores), scores)
-    for loss in (cross_entropy, dice_loss, hard_examples): assert torch.isclose(loss(scores, y), loss(other, y))
+    for loss in (cross_entropy, dice_loss, hard_examples):
+        assert torch.isclose(loss(scores, y), loss(other, y))
 
 
 @pytest.mark.parametrize("loss", [cross_entropy, dice_loss, hard_examples])
@@ -77,8 +82,12 @@ def test_nothing_labelled_costs_nothing(loss):
 def test_dice_by_the_formula_and_in_range(seed):
     scores, y = sample(seed, 0)
     p, t = scores.softmax(1), F.one_hot(y, 19).permute(0, 3, 1, 2).float()
-    each = [(2 * (p[:, c] * t[:, c]).sum() + 1) / (p[:, c].sum() + t[:, c].sum() + 1) for c in range(19) if t[:, c].any()]
-    assert torch.isclose(dice_loss(scores, y), 1 - torch.stack(each).mean(), atol=1e-5) and 0 <= dice_loss(scores, y) <= 1
+    each = [
+        (2 * (p[:, c] * t[:, c]).sum() + 1) / (p[:, c].sum() + t[:, c].sum() + 1) for c in range(19) if t[:, c].any()
+    ]
+    assert (
+        torch.isclose(dice_loss(scores, y), 1 - torch.stack(each).mean(), atol=1e-5) and 0 <= dice_loss(scores, y) <= 1
+    )
     assert dice_loss(100 * t, y) < 1e-5
 
 
@@ -98,28 +107,34 @@ def test_class_weights():
     w = class_weights(torch.cat([y, torch.full((50,), IGNORE)]))
     assert w[1] == 1 and torch.isclose(w[0] / w[1], torch.tensor(0.1**0.5)) and w[4] == 3 and w[7] == w[4]
     assert class_weights(y, power=1.0, largest=5).max() == 5 and torch.equal(class_weights(y, 0.0), torch.ones(19))
-    with pytest.raises(ValueError, match="no labelled pixel"): class_weights(torch.full((4,), IGNORE))
+    with pytest.raises(ValueError, match="no labelled pixel"):
+        class_weights(torch.full((4,), IGNORE))
 
 
 @given(st.integers(20, 150), st.integers(20, 150))
 def test_pictures_of_any_size(height, width):
     parser = PictureParser(ParsingUNet(2), 32).eval()
-    with torch.no_grad(): assert parser(torch.rand(1, 3, height, width)).shape == (1, 19, height, width)
+    with torch.no_grad():
+        assert parser(torch.rand(1, 3, height, width)).shape == (1, 19, height, width)
     seen = parser.seen(height, width)
     assert min(seen) == 32 and all(side % 32 == 0 for side in seen)
 
 
 def test_picture_parser_is_transparent_at_its_size(network):
     x = torch.rand(1, 3, 64, 64) * 2 - 1
-    with torch.no_grad(): assert torch.equal(PictureParser(network, 64)(x), network(x))
-    with pytest.raises(ValueError, match="multiple of 32"): PictureParser(network, 50)
+    with torch.no_grad():
+        assert torch.equal(PictureParser(network, 64)(x), network(x))
+    with pytest.raises(ValueError, match="multiple of 32"):
+        PictureParser(network, 50)
 
 
 def test_saved_and_loaded_and_in_the_editor(network, tmp_path):
     save_network(tmp_path / "parser.safetensors", network, size=64)
     parser = load_parser(tmp_path)
     x = torch.rand(1, 3, 64, 64) * 2 - 1
-    with torch.no_grad(): assert parser.size == 64 and torch.equal(parser(x), network(x))
+    with torch.no_grad():
+        assert parser.size == 64 and torch.equal(parser(x), network(x))
     editor = ExpressionEditor(MSFUNet(34, 8), parser=parser, device="cpu")
     assert editor.parse(torch.rand(3, 50, 71)).shape == (50, 71)
-    with pytest.raises(FileNotFoundError, match="expr-train"): load_parser(tmp_path / "nowhere")
+    with pytest.raises(FileNotFoundError, match="expr-train"):
+        load_parser(tmp_path / "nowhere")

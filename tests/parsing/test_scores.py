@@ -24,7 +24,9 @@ def test_like_torchmetrics(seed, ignore):
     p, y = pair(seed, ignore)
     m = confusion(p, y)
     assert torch.equal(m, MulticlassConfusionMatrix(19, ignore_index=IGNORE)(p, y))
-    assert torch.allclose(iou(m).nan_to_num(0).float(), MulticlassJaccardIndex(19, average="none", ignore_index=IGNORE)(p, y), atol=1e-6)
+    assert torch.allclose(
+        iou(m).nan_to_num(0).float(), MulticlassJaccardIndex(19, average="none", ignore_index=IGNORE)(p, y), atol=1e-6
+    )
     assert abs(pixel_accuracy(m) - float(MulticlassAccuracy(19, average="micro", ignore_index=IGNORE)(p, y))) < 1e-6
 
 
@@ -38,7 +40,13 @@ def test_mean_of_classes_that_are_there_is_torchmetrics_macro(seed):
 def test_by_hand():
     y, p = torch.tensor([[[1, 1, 4, 5]]]), torch.tensor([[[1, 2, 5, 5]]])
     s = parsing_scores(confusion(p, y))
-    assert s["classes"]["skin"] == 0.5 and s["classes"]["nose"] == 0 and s["classes"]["l_eye"] == 0 and s["classes"]["r_eye"] == 0.5 and s["classes"]["hair"] is None
+    assert (
+        s["classes"]["skin"] == 0.5
+        and s["classes"]["nose"] == 0
+        and s["classes"]["l_eye"] == 0
+        and s["classes"]["r_eye"] == 0.5
+        and s["classes"]["hair"] is None
+    )
     assert s["merged"]["eyes"] == 1 and s["accuracy"] == 0.5 and s["miou19"] == 0.25 and s["miou7"] == 0.5
 
 
@@ -53,7 +61,8 @@ def test_perfect_and_crossed():
 def test_batches_add_up(seed):
     p, y = pair(seed, True)
     meter = ParsingMeter()
-    for a, b in zip(p, y): meter.update(a[None], b[None])
+    for a, b in zip(p, y):
+        meter.update(a[None], b[None])
     whole = parsing_scores(confusion(p, y))
     assert {k: meter.scores()[k] for k in whole} == whole and meter.scores()["pictures"] == 3
     assert torch.equal(meter.borders, boundary_counts(p, y))
@@ -67,7 +76,9 @@ def test_merge_keeps_every_pixel():
 def test_boundary_by_hand():
     y = torch.zeros(1, 9, 9, dtype=torch.long)
     y[:, 2:7, 2:7] = 1
-    assert boundaries(y)[0, 1].sum() == 16 and boundaries(y)[0, 1, 3:6, 3:6].sum() == 0, "a 5×5 square has 16 border pixels"
+    assert boundaries(y)[0, 1].sum() == 16 and boundaries(y)[0, 1, 3:6, 3:6].sum() == 0, (
+        "a 5×5 square has 16 border pixels"
+    )
     assert boundaries(torch.ones(1, 5, 5, dtype=torch.long)).sum() == 0, "the edge of the picture is no border"
     far = torch.zeros_like(y)
     far[:, 0:2, 0:2] = 1
@@ -86,15 +97,22 @@ def test_boundary_f_rises_with_distance_and_ignores_what_is_ignored(seed):
 
 def test_errors():
     y = torch.zeros(1, 4, 4, dtype=torch.long)
-    with pytest.raises(ValueError, match="they must match"): confusion(y, y[:, :2])
-    with pytest.raises(ValueError, match="outside 0 to 18"): confusion(y + 19, y)
-    with pytest.raises(ValueError, match="outside 0 to 18"): confusion(y.masked_fill(y == 0, 255), y)
-    with pytest.raises(ValueError, match="nothing to learn or to score"): confusion(y, y + 255)
-    with pytest.raises(ValueError, match="call update"): ParsingMeter().scores()
+    with pytest.raises(ValueError, match="they must match"):
+        confusion(y, y[:, :2])
+    with pytest.raises(ValueError, match="outside 0 to 18"):
+        confusion(y + 19, y)
+    with pytest.raises(ValueError, match="outside 0 to 18"):
+        confusion(y.masked_fill(y == 0, 255), y)
+    with pytest.raises(ValueError, match="nothing to learn or to score"):
+        confusion(y, y + 255)
+    with pytest.raises(ValueError, match="call update"):
+        ParsingMeter().scores()
 
 
 def test_table():
     meter = ParsingMeter()
     meter.update(*pair(1))
     lines = score_table({"one": meter.scores(), "two": meter.scores()}).split("\n")
-    assert len(lines) == 4 and all(name in lines[0] for name in LABELS) and len({line.count("|") for line in lines}) == 1
+    assert (
+        len(lines) == 4 and all(name in lines[0] for name in LABELS) and len({line.count("|") for line in lines}) == 1
+    )

@@ -19,12 +19,14 @@ ipywidgets = pytest.importorskip("ipywidgets")
 
 
 @pytest.fixture(scope="module")
-def face(): return draw_faces(face_numbers("val", 0, 0, 1), 64)
+def face():
+    return draw_faces(face_numbers("val", 0, 0, 1), 64)
 
 
 class Oracle:
     """Knows the answer, and counts how often it is asked."""
-    def __init__(self, labels): self.labels, self.asked = labels, 0
+    def __init__(self, labels):
+        self.labels, self.asked = labels, 0
 
     def parse(self, image):
         self.asked += 1
@@ -32,10 +34,12 @@ class Oracle:
 
 
 @pytest.fixture
-def viewer(face): return ParsingViewer(Oracle(face["labels"][0]), face["image"][0])
+def viewer(face):
+    return ParsingViewer(Oracle(face["labels"][0]), face["image"][0])
 
 
-def decoded(data): return np.asarray(Image.open(io.BytesIO(data)).convert("RGB"))
+def decoded(data):
+    return np.asarray(Image.open(io.BytesIO(data)).convert("RGB"))
 
 
 def test_overlay(face):
@@ -50,12 +54,18 @@ def test_overlay(face):
 
 @pytest.mark.parametrize("arguments, message", [(dict(shown=("beak",)), "no class"), (dict(opacity=1.5), "outside 0 to 1"), (dict(labels=torch.zeros(3, 3, dtype=torch.long)), "the labels")])
 def test_overlay_errors(face, arguments, message):
-    with pytest.raises(ValueError, match=message): overlay(**dict(image=face["image"][0], labels=face["labels"][0]) | arguments)
+    with pytest.raises(ValueError, match=message):
+        overlay(**dict(image=face["image"][0], labels=face["labels"][0]) | arguments)
 
 
 def test_legend_names_what_is_there():
     text = legend({"skin": 0.75, "hair": 0.25, "hat": 0.0})
-    assert "skin 75.0 %" in text and "hair 25.0 %" in text and "hat" not in text and text.index("skin") < text.index("hair")
+    assert (
+        "skin 75.0 %" in text
+        and "hair 25.0 %" in text
+        and "hat" not in text
+        and text.index("skin") < text.index("hair")
+    )
 
 
 def test_widgets_drive_it(viewer, face):
@@ -66,7 +76,9 @@ def test_widgets_drive_it(viewer, face):
     viewer.none.click()
     assert viewer.shown() == () and np.array_equal(decoded(viewer.images["overlay"].value), to_uint8(face["image"])[0])
     viewer.all.click()
-    assert viewer.shown() == LABELS and np.array_equal(decoded(viewer.images["overlay"].value), to_uint8(color_labels(face["labels"]))[0])
+    assert viewer.shown() == LABELS and np.array_equal(
+        decoded(viewer.images["overlay"].value), to_uint8(color_labels(face["labels"]))[0]
+    )
     viewer.toggles["skin"].value = False
     assert "skin" not in viewer.shown() and viewer.parser.asked == 1, "toggles parse nothing again"
 
@@ -81,13 +93,16 @@ def test_upload_and_errors(viewer):
     assert "alert" in viewer.error.value and viewer.images["overlay"].value == shown
     viewer.opacity.value = 0.9
     assert viewer.error.value == "", "gone once something works"
-    with pytest.raises(ZeroDivisionError): viewer.safely(lambda: 1 / 0)
+    with pytest.raises(ZeroDivisionError):
+        viewer.safely(lambda: 1 / 0)
 
 
 def test_with_a_network_and_with_the_editor(face):
     parser = PictureParser(ParsingUNet(2), 32).eval()
     assert ParsingViewer(parser, face["image"][0]).labels.shape == (64, 64)
-    assert ParsingViewer(ExpressionEditor(MSFUNet(34, 8), parser=parser, device="cpu"), face["image"][0]).labels.shape == (64, 64)
+    assert ParsingViewer(
+        ExpressionEditor(MSFUNet(34, 8), parser=parser, device="cpu"), face["image"][0]
+    ).labels.shape == (64, 64)
     assert ParsingViewer(parser, face["image"][0]).figure() is not None
 
 
@@ -97,10 +112,15 @@ def test_onnx_any_batch(build, tmp_path):
     torch.manual_seed(0)
     network = build()
     for layer in network.modules():
-        if isinstance(layer, torch.nn.BatchNorm2d): layer.momentum = None
+        if isinstance(layer, torch.nn.BatchNorm2d):
+            layer.momentum = None
     with torch.no_grad():
-        for _ in range(3): network.train()(torch.rand(8, 3, 64, 64) * 2 - 1)     # averages of what it sees, as after a training
+        for _ in range(3):
+            network.train()(torch.rand(8, 3, 64, 64) * 2 - 1)     # averages of what it sees, as after a training
     path = export_onnx(network, tmp_path / "parser.onnx", 64)
-    assert network.training and [p.name for p in tmp_path.iterdir()] == ["parser.onnx"], "the mode is kept, nothing else is left"
-    for n in (1, 2, 5): assert onnx_difference(network.eval(), path, torch.rand(n, 3, 64, 64) * 2 - 1) < 1e-4
+    assert network.training and [p.name for p in tmp_path.iterdir()] == ["parser.onnx"], (
+        "the mode is kept, nothing else is left"
+    )
+    for n in (1, 2, 5):
+        assert onnx_difference(network.eval(), path, torch.rand(n, 3, 64, 64) * 2 - 1) < 1e-4
     network.train()

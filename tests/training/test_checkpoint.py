@@ -25,11 +25,14 @@ STEPS = 120
 
 
 def start(out, *flags, steps=STEPS):
-    return subprocess.Popen([sys.executable, str(SCRIPT), str(out), str(steps), *flags], stdout=subprocess.PIPE, text=True, env=ENV)
+    return subprocess.Popen(
+        [sys.executable, str(SCRIPT), str(out), str(steps), *flags], stdout=subprocess.PIPE, text=True, env=ENV
+    )
 
 
 def stop_at(out, step, how, *flags):
-    """Start the training process, wait until it reports `step`, send the signal; returns (exit code, last step reported)."""
+    """Start the training process, wait until it reports `step`, send the signal; returns (exit code, last step
+    reported)."""
     process, last = start(out, "--slow", *flags), 0
     for line in process.stdout:
         last = int(line)
@@ -80,8 +83,10 @@ def test_resume_in_one_process(tmp_path, at):
 
 
 class StopAt:
-    def __init__(self, step): self.step = step
-    def after_step(self, learner): learner.stop = learner.step == self.step
+    def __init__(self, step):
+        self.step = step
+    def after_step(self, learner):
+        learner.stop = learner.step == self.step
 
 
 def test_keeps_the_last_and_finishing_twice_is_harmless(tmp_path):
@@ -130,7 +135,8 @@ def test_ctrl_c_finishes_the_step_and_saves(tmp_path):
 
 
 class PressCtrlC:
-    def __init__(self, step): self.step = step
+    def __init__(self, step):
+        self.step = step
 
     def after_step(self, learner):
         if learner.step == self.step:
@@ -206,7 +212,10 @@ def test_other_architecture(saved, tmp_path):
     path = copy(saved, tmp_path)
     other = make(None, 7)
     other.system.d = Toy(width=9).d
-    with pytest.raises(ValueError, match=r"weights.safetensors does not fit.*'d.0.weight' is 8×3 float32 there and 9×3 float32 here.*recipe.json"):
+    with pytest.raises(
+        ValueError,
+        match=r"weights.safetensors does not fit.*'d.0.weight' is 8×3 float32 there and 9×3 float32 here.*recipe.json",
+    ):
         load_checkpoint(other, path)
     more = make(None, 7)
     more.system.extra = torch.nn.Linear(1, 1)
@@ -256,7 +265,16 @@ def test_two_processes_agree_and_resume(tmp_path):
     script = tmp_path / "two.py"
     script.write_text(TWO)
     env = ENV | {"ACCELERATE_USE_CPU": "true", "PYTHONPATH": f"{SCRIPT.parents[1]}{os.pathsep}{SCRIPT.parent}"}
-    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2", str(script), str(tmp_path)]
+    command = [
+        sys.executable,
+        "-m",
+        "torch.distributed.run",
+        "--standalone",
+        "--nproc_per_node",
+        "2",
+        str(script),
+        str(tmp_path),
+    ]
     done = subprocess.run(command, env=env, capture_output=True, text=True, timeout=240)
     assert done.returncode == 0, done.stderr[-3000:]
     one = make(None, 20)

@@ -46,10 +46,26 @@ def recipe(tmp_path, monkeypatch):
 def test_a_run_leaves_everything(recipe, capsys):
     assert main([recipe, "--profile", "smoke"]) == 0
     out = Path("runs/toy-smoke")
-    assert sorted(p.name for p in out.iterdir()) == ["card.json", "checkpoints", "metrics.jsonl", "recipe.json", "samples"]
+    assert sorted(p.name for p in out.iterdir()) == [
+        "card.json",
+        "checkpoints",
+        "metrics.jsonl",
+        "recipe.json",
+        "samples",
+    ]
     card = json.loads((out / "card.json").read_text())
-    assert card["steps"] == 20 and card["seed"] == 0 and card["data"] == "noise" and card["recipe"]["task"] == "toy" and card["device"].startswith("cpu")
-    assert card["seconds"] > 0 and "d/real" in card["metrics"] and card["versions"].keys() == {"expr_course", "torch", "python"}
+    assert (
+        card["steps"] == 20
+        and card["seed"] == 0
+        and card["data"] == "noise"
+        and card["recipe"]["task"] == "toy"
+        and card["device"].startswith("cpu")
+    )
+    assert (
+        card["seconds"] > 0
+        and "d/real" in card["metrics"]
+        and card["versions"].keys() == {"expr_course", "torch", "python"}
+    )
     assert "20 steps" in capsys.readouterr().out
 
 
@@ -98,15 +114,33 @@ def test_tasks_exist():
 
 @pytest.mark.timeout(300)
 def test_the_demo_killed_and_resumed_as_a_command(tmp_path):
-    command = [sys.executable, "-m", "expr_course.training.command", "demo", "--profile", "smoke", "--set", "steps=200", "--set", "save_every=5", "--set", "device=cpu", "--out"]
+    command = [
+        sys.executable,
+        "-m",
+        "expr_course.training.command",
+        "demo",
+        "--profile",
+        "smoke",
+        "--set",
+        "steps=200",
+        "--set",
+        "save_every=5",
+        "--set",
+        "device=cpu",
+        "--out",
+    ]
     env = os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": str(HERE.parents[1])}
-    assert subprocess.run([*command, str(tmp_path / "whole")], env=env, capture_output=True, timeout=120).returncode == 0
+    assert (
+        subprocess.run([*command, str(tmp_path / "whole")], env=env, capture_output=True, timeout=120).returncode == 0
+    )
     process = subprocess.Popen([*command, str(tmp_path / "broken")], env=env, stderr=subprocess.DEVNULL)
     while process.poll() is None and not checkpoints_in(tmp_path / "broken" / "checkpoints"):
         time.sleep(0.01)
     process.send_signal(signal.SIGKILL)
     assert process.wait(30) == -signal.SIGKILL
-    done = subprocess.run([*command, str(tmp_path / "broken"), "--resume"], env=env, capture_output=True, text=True, timeout=120)
+    done = subprocess.run(
+        [*command, str(tmp_path / "broken"), "--resume"], env=env, capture_output=True, text=True, timeout=120
+    )
     assert done.returncode == 0 and "200 steps" in done.stdout, done.stderr
     last = "checkpoints/step-000200/weights.safetensors"
     assert (tmp_path / "whole" / last).read_bytes() == (tmp_path / "broken" / last).read_bytes()

@@ -7,7 +7,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
-from toy_training import Toy, batch, make
+from toy_training import batch, make
 
 from expr_course.training.callbacks import Callback, MetricsLog, Progress, SampleGrid, look, read_metrics
 from expr_course.device import by_profile, kept_rng, pick_device, profile, rng_state, seed_everything, set_rng_state
@@ -66,7 +66,13 @@ def draw():
     import random
 
     import numpy as np
-    return random.random(), float(np.random.rand()), float(np.random.randn()), torch.rand(3).tolist(), random.gauss(0, 1)
+    return (
+        random.random(),
+        float(np.random.rand()),
+        float(np.random.randn()),
+        torch.rand(3).tolist(),
+        random.gauss(0, 1),
+    )
 
 
 def test_rng_state_survives_json():
@@ -218,7 +224,8 @@ def test_ema_formula_and_swap():
 # ---- what stops a training ----
 
 def test_nan_names_term_phase_and_step_and_spares_the_weights():
-    terms = lambda net, x, step: {"good": net(x).mean(), "bad": net(x).mean() * (float("nan") if step == 3 else 1)}
+    def terms(net, x, step):
+        return {"good": net(x).mean(), "bad": net(x).mean() * (float("nan") if step == 3 else 1)}
     system, kept = Line(terms), []
 
     class Keep(Callback):
@@ -278,10 +285,14 @@ def test_hooks_in_order_and_end_fit_after_an_error():
     calls = []
 
     class Note(Callback):
-        def before_fit(self, learner): calls.append("before")
-        def after_step(self, learner): calls.append(learner.step)
-        def after_fit(self, learner): calls.append("after")
-        def end_fit(self, learner): calls.append("end")
+        def before_fit(self, learner):
+            calls.append("before")
+        def after_step(self, learner):
+            calls.append(learner.step)
+        def after_fit(self, learner):
+            calls.append("after")
+        def end_fit(self, learner):
+            calls.append("end")
     fit(Line(), 2, [Note()])
     assert calls == ["before", 1, 2, "after", "end"]
     calls.clear()
@@ -294,7 +305,8 @@ def test_metrics_log_averages_and_writes_whole_lines(tmp_path):
     records = []
 
     class Keep(Callback):
-        def after_step(self, learner): records.append(learner.record)
+        def after_step(self, learner):
+            records.append(learner.record)
     log = MetricsLog(every=4)
     fit(Line(), 10, [Keep(), log], out=tmp_path)
     lines = read_metrics(tmp_path / "metrics.jsonl")

@@ -35,7 +35,9 @@ def write(tmp_path):
 
 def test_profile_overrides_common(write):
     path = write(GOOD)
-    assert load_recipe(path, "smoke") == dict(recipe="mine", profile="smoke", task="demo", description="a test", seed=3, steps=5, rate=1.0, widths=[8, 16])
+    assert load_recipe(path, "smoke") == dict(
+        recipe="mine", profile="smoke", task="demo", description="a test", seed=3, steps=5, rate=1.0, widths=[8, 16]
+    )
     assert load_recipe(str(path), "cpu")["steps"] == 100
 
 

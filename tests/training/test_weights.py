@@ -79,13 +79,15 @@ def test_saving_changes_nothing(network, tmp_path):
 def test_a_failed_write_leaves_the_old_file(network, stored, monkeypatch):
     before = stored.read_bytes()
     monkeypatch.setattr(os, "replace", lambda *_: (_ for _ in ()).throw(OSError("disk full")))
-    with pytest.raises(OSError, match="disk full"): save_network(stored, network, half=True)
+    with pytest.raises(OSError, match="disk full"):
+        save_network(stored, network, half=True)
     assert stored.read_bytes() == before and os.listdir(stored.parent) == [stored.name]
 
 
 @pytest.mark.skipif(os.name == "nt", reason="POSIX file modes")
 def test_others_may_read_what_the_umask_allows(stored):
-    mask = os.umask(0); os.umask(mask)
+    mask = os.umask(0)
+    os.umask(mask)
     assert stat.S_IMODE(stored.stat().st_mode) == 0o666 & ~mask
 
 
@@ -96,22 +98,26 @@ def test_makes_folders(network, tmp_path):
 # --- refused -----------------------------------------------------------------------------------------------------
 
 def test_missing(tmp_path):
-    with pytest.raises(FileNotFoundError, match=r"nothing\.safetensors.*expr-train"): read_weights(tmp_path / "nothing.safetensors")
-    with pytest.raises(FileNotFoundError, match="no weights at"): read_weights(tmp_path)
+    with pytest.raises(FileNotFoundError, match=r"nothing\.safetensors.*expr-train"):
+        read_weights(tmp_path / "nothing.safetensors")
+    with pytest.raises(FileNotFoundError, match="no weights at"):
+        read_weights(tmp_path)
 
 
 @pytest.mark.parametrize("content", [b"", b"dear diary", b"\xff" * 8, bytes(1000), (10**9).to_bytes(8, "little") + b"{}"])
 def test_no_safetensors_at_all(tmp_path, content):
     path = tmp_path / "a.safetensors"
     path.write_bytes(content)
-    with pytest.raises(ValueError, match=r"a\.safetensors.*(damaged|does not say)"): load_network(path)
+    with pytest.raises(ValueError, match=r"a\.safetensors.*(damaged|does not say)"):
+        load_network(path)
 
 
 def test_cut_anywhere(stored, cases):
     data = stored.read_bytes()
     for k in range(cases(15, 300)):
         stored.write_bytes(data[:len(data) * k // cases(15, 300)])
-        with pytest.raises(ValueError, match="damaged"): load_network(stored)
+        with pytest.raises(ValueError, match="damaged"):
+            load_network(stored)
 
 
 @given(st.data())
@@ -138,7 +144,8 @@ def test_any_flipped_bit_is_noticed_or_harmless(data):
 
 def test_foreign_safetensors(tmp_path):
     save_file({"w": torch.ones(2)}, tmp_path / "a.safetensors")
-    with pytest.raises(ValueError, match="does not say which network.*save_network"): load_network(tmp_path / "a.safetensors")
+    with pytest.raises(ValueError, match="does not say which network.*save_network"):
+        load_network(tmp_path / "a.safetensors")
 
 
 @pytest.mark.parametrize("changes, message", [
@@ -147,7 +154,8 @@ def test_foreign_safetensors(tmp_path):
     (dict(config={**SMALL, "width": 10**7}), "do not fit"), (dict(config={**SMALL, "width": -1}), "do not fit"), (dict(config={**SMALL, "width": "x"}), "do not fit"),
     (dict(config={**SMALL, "n_aus": 17}), "do not fit"), (dict(network="ConditionalUNet"), "do not fit"), (dict(sha256="00"), "fingerprint")])
 def test_description_that_does_not_fit(stored, changes, message):
-    with pytest.raises(ValueError, match=message) as caught: load_network(damaged(stored, **changes))
+    with pytest.raises(ValueError, match=message) as caught:
+        load_network(damaged(stored, **changes))
     assert str(stored) in str(caught.value) and len(str(caught.value)) < 900
 
 
@@ -169,7 +177,8 @@ def test_the_same_version_does_not_warn(stored):
 def test_only_the_list_is_built():
     assert builder("MSFUNet") is MSFUNet and builder("ConditionalUNet") is ConditionalUNet
     for name in ("os.system", "", "expr_course.networks.msf:MSFUNet"):
-        with pytest.raises(ValueError, match="this package builds"): builder(name)
+        with pytest.raises(ValueError, match="this package builds"):
+            builder(name)
 
 
 # --- fingerprint and card ----------------------------------------------------------------------------------------
@@ -177,32 +186,58 @@ def test_only_the_list_is_built():
 def test_fingerprint():
     a = {"x": torch.arange(6.).reshape(2, 3), "y": torch.tensor(1.0), "z": torch.tensor([True])}
     assert fingerprint(a) == fingerprint(dict(reversed(a.items())))
-    assert fingerprint(a) == fingerprint(a | {"x": a["x"].t().contiguous().t()})  # the values count, not how they lie in memory
-    for changed in (a | {"y": torch.tensor(1.0000001)}, a | {"w": a["x"]}, {"x": a["x"], "yy": a["y"], "z": a["z"]}, a | {"y": torch.tensor(1.0).half()}):
+    # the values count, not how they lie in memory
+    assert fingerprint(a) == fingerprint(a | {"x": a["x"].t().contiguous().t()})
+    for changed in (
+        a | {"y": torch.tensor(1.0000001)},
+        a | {"w": a["x"]},
+        {"x": a["x"], "yy": a["y"], "z": a["z"]},
+        a | {"y": torch.tensor(1.0).half()},
+    ):
         assert fingerprint(changed) != fingerprint(a)
 
 
 def test_card(tmp_path):
-    with pytest.raises(FileNotFoundError, match=r"card\.json.*expr-train"): read_card(tmp_path)
+    with pytest.raises(FileNotFoundError, match=r"card\.json.*expr-train"):
+        read_card(tmp_path)
     for content in (b"{", b"[1]", b"\xff\xfe", b""):
         (tmp_path / "card.json").write_bytes(content)
-        with pytest.raises(ValueError, match=r"card\.json"): read_card(tmp_path)
+        with pytest.raises(ValueError, match=r"card\.json"):
+            read_card(tmp_path)
     (tmp_path / "card.json").write_text('{"steps": 12}')
     assert read_card(tmp_path) == {"steps": 12}
 
 
 def test_describe():
-    card = dict(recipe=dict(recipe="relative", profile="cpu"), seed=3, steps=10_500, seconds=1500.0, device="cpu (8 threads)", data="drawn faces",
-                metrics={"val/error": 0.8512, "val/leak": None}, versions={"torch": "2.14.1"})
+    card = dict(
+        recipe=dict(recipe="relative", profile="cpu"),
+        seed=3,
+        steps=10_500,
+        seconds=1500.0,
+        device="cpu (8 threads)",
+        data="drawn faces",
+        metrics={"val/error": 0.8512, "val/leak": None},
+        versions={"torch": "2.14.1"},
+    )
     text = describe(card)
-    for part in ("relative", "cpu", "seed 3", "drawn faces", "10,500 steps, 25 minutes", "val/error 0.851", "torch 2.14.1"): assert part in text
+    for part in (
+        "relative",
+        "cpu",
+        "seed 3",
+        "drawn faces",
+        "10,500 steps, 25 minutes",
+        "val/error 0.851",
+        "torch 2.14.1",
+    ):
+        assert part in text
     assert "leak" not in text and describe({})
 
 
 def test_bundled_weights():
     """Every folder of the package: loads without a warning, has a card, keeps to its budget."""
     folders = [path for path in WEIGHTS.glob("*") if path.is_dir()] if WEIGHTS.is_dir() else []
-    if not folders: pytest.skip("no bundled weights in this checkout")
+    if not folders:
+        pytest.skip("no bundled weights in this checkout")
     for folder in folders:
         assert read_card(folder)["steps"] > 0
         for path in folder.glob("*.safetensors"):

@@ -29,7 +29,14 @@ class Toy(System):
 
     def phases(self, batch, step):
         fake = self.g(torch.randn(8, 4, device=batch["x"].device))
-        yield "d", {"real": -self.d(batch["x"]).mean(), "fake": self.d(fake.detach()).mean(), "size": self.d(batch["x"]).square().mean()}
+        yield (
+            "d",
+            {
+                "real": -self.d(batch["x"]).mean(),
+                "fake": self.d(fake.detach()).mean(),
+                "size": self.d(batch["x"]).square().mean(),
+            },
+        )
         if step % 2 == 0:
             yield "g", {"adv": -self.d(fake).mean(), "l2": 0.1 * fake.square().mean()}
         self.report(spread=fake.std())
@@ -55,11 +62,17 @@ class Announce(Callback):
 
 def make(out: Path | None, steps: int, save_every: int = 7, extra=(), seed: int = 0, **options) -> Learner:
     seed_everything(seed)
-    callbacks = [*extra, *standard_callbacks(log_every=5, save_every=save_every, sample_every=20, progress=False)] if out else list(extra)
+    callbacks = (
+        [*extra, *standard_callbacks(log_every=5, save_every=save_every, sample_every=20, progress=False)]
+        if out
+        else list(extra)
+    )
     settings = dict(schedule=warmup(cosine(), 0.1), clip=1.0, ema=0.9, device="cpu") | options
     return Learner(Toy(), FunctionSource(batch), steps, callbacks, out=out, **settings)
 
 
 if __name__ == "__main__":
     torch.set_num_threads(1)
-    make(Path(sys.argv[1]), int(sys.argv[2]), extra=[Announce()] if "--slow" in sys.argv else []).fit("--resume" in sys.argv)
+    make(Path(sys.argv[1]), int(sys.argv[2]), extra=[Announce()] if "--slow" in sys.argv else []).fit(
+        "--resume" in sys.argv
+    )
