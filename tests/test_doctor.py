@@ -71,15 +71,20 @@ def test_broken_torch_hides_nothing_else():
     )
 
 
-@pytest.mark.parametrize("changes, name, level, words", [
-    (dict(python="3.10.4"), "Python", "fail", "3.11, 3.12 or 3.13"), (dict(python="3.14.0"), "Python", "fail", "3.13"),
-    (dict(memory=2.0), "memory", "note", "smoke"), (dict(disk=0.5), "disk", "note", "free some space"),
-    (dict(profile="big"), "EXPR_PROFILE", "fail", "smoke, cpu or gpu"), (dict(browser=None), "browser", "note", "chromium"),
-    (dict(nvidia=True), "CUDA", "note", "built without CUDA"),
-    (dict(nvidia=True, torch=HEALTHY["torch"] | {"built_for_cuda": "13.0"}), "CUDA", "note", "driver"),
-    (dict(packages=[]), "expr_course", "fail", "pip install -e"),
-    (dict(packages=[("lab", "voila", (), None)]), "extra [lab]", "note", r".[lab]"),
-    (dict(packages=[("", "kornia", (0, 9), "0.7.1")]), "packages", "fail", "pip install")])
+@pytest.mark.parametrize(
+    "changes, name, level, words",
+    [
+        (dict(python="3.10.4"), "Python", "fail", "3.11, 3.12 or 3.13"),
+        (dict(python="3.14.0"), "Python", "fail", "3.13"), (dict(memory=2.0), "memory", "note", "smoke"),
+        (dict(disk=0.5), "disk", "note", "free some space"),
+        (dict(profile="big"), "EXPR_PROFILE", "fail", "smoke, cpu or gpu"),
+        (dict(browser=None), "browser", "note", "chromium"), (dict(nvidia=True), "CUDA", "note", "built without CUDA"),
+        (dict(nvidia=True, torch=HEALTHY["torch"] | {"built_for_cuda": "13.0"}), "CUDA", "note", "driver"),
+        (dict(packages=[]), "expr_course", "fail", "pip install -e"),
+        (dict(packages=[("lab", "voila", (), None)]), "extra [lab]", "note", r".[lab]"),
+        (dict(packages=[("", "kornia", (0, 9), "0.7.1")]), "packages", "fail", "pip install"),
+    ],
+)
 def test_findings(changes, name, level, words):
     check = levels(**changes)[name]
     assert check.level == level and words in check.remedy

@@ -176,7 +176,8 @@ def test_a_slow_editor_shows_the_newest_state(jupyterlab, page):
         SLOW,
         "sliders",
         "from ipywidgets import Button, HTML, HBox\nask, told = Button(description='count'), HTML()\n"
-        "ask.on_click(lambda _: setattr(told, 'value', f'{Slow.edits} edits, {sliders.wish.max():.2f}'))\nHBox([ask, told])",
+        "ask.on_click(lambda _: setattr(told, 'value', f'{Slow.edits} edits, {sliders.wish.max():.2f}'))\nHBox([ask, "
+        "told])",
     ]
     nb = nbformat.v4.new_notebook(
         cells=[nbformat.v4.new_code_cell(source) for source in cells],

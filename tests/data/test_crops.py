@@ -103,8 +103,14 @@ def test_one_pixel_of_glasses():
         crop_of_labels(labels)
 
 
-@pytest.mark.parametrize("eyes, mouth", [([[0, 0], [0, 0]], [0, 9]), ([[0, 0], [np.nan, 0]], [0, 9]), ([[0, 0], [1e9, 0]], [0, 9]), ([[0, 0], [20, 0]], [10, -20]),
-                                         ([[0, 0], [20, 0]], [10, 200]), ([[0, 0], [20, 0]], [90, 20]), ([[20, 0], [0, 0]], [10, 20])])
+@pytest.mark.parametrize(
+    "eyes, mouth",
+    [
+        ([[0, 0], [0, 0]], [0, 9]), ([[0, 0], [np.nan, 0]], [0, 9]), ([[0, 0], [1e9, 0]], [0, 9]),
+        ([[0, 0], [20, 0]], [10, -20]), ([[0, 0], [20, 0]], [10, 200]), ([[0, 0], [20, 0]], [90, 20]),
+        ([[20, 0], [0, 0]], [10, 20]),
+    ],
+)
 def test_points_that_are_no_face(eyes, mouth):
     with pytest.raises(ValueError):
         frame_crop(np.array(eyes, float), np.array(mouth, float))

@@ -91,8 +91,14 @@ def mode(picture):
 # --- kinds -------------------------------------------------------------------------------------------------------
 
 @pytest.mark.parametrize("kind", KINDS)
-@pytest.mark.parametrize("nothing", [dict(aus={}), dict(aus={"AU12": 0.0}), dict(aus=torch.zeros(17, 2)), dict(emotion="fear", intensity=0), dict(emotion="neutral")],
-                         ids=["empty", "zero", "vector", "intensity", "neutral"])
+@pytest.mark.parametrize(
+    "nothing",
+    [
+        dict(aus={}), dict(aus={"AU12": 0.0}), dict(aus=torch.zeros(17, 2)), dict(emotion="fear", intensity=0),
+        dict(emotion="neutral"),
+    ],
+    ids=["empty", "zero", "vector", "intensity", "neutral"],
+)
 def test_zero_is_exact(editor, kind, nothing):
     picture = KINDS[kind]()
     before = pixels(picture).copy()
@@ -483,9 +489,14 @@ def test_argparse_errors_have_the_same_exit_code(run, tmp_path, capsys):
         assert stop.value.code == 2 and "usage" in capsys.readouterr().err
 
 
-@pytest.mark.parametrize("make, message", [
-    (lambda: b"", "empty"), (lambda: b"milk, bread", "not a picture"), (lambda: stored(image())[:2000], "damaged"), (lambda: huge_png(), "too large|max_pixels"),
-    (lambda: stored(image(), "JPEG")[:700], "damaged")], ids=["empty", "text", "truncated png", "huge", "truncated jpeg"])
+@pytest.mark.parametrize(
+    "make, message",
+    [
+        (lambda: b"", "empty"), (lambda: b"milk, bread", "not a picture"), (lambda: stored(image())[:2000], "damaged"),
+        (lambda: huge_png(), "too large|max_pixels"), (lambda: stored(image(), "JPEG")[:700], "damaged"),
+    ],
+    ids=["empty", "text", "truncated png", "huge", "truncated jpeg"],
+)
 def test_refuses_pictures(run, tmp_path, make, message):
     (tmp_path / "in.png").write_bytes(make())
     code, out, err = run(tmp_path / "in.png", tmp_path / "out.png", "AU12=0.8")

@@ -68,7 +68,13 @@ def test_uploads_of_every_mode(mode, editor):
     assert look(editor, uploaded("x.png", png(mode=mode)), au_vector({"AU12": 1})).after.shape == (3, 40, 40)
 
 
-@pytest.mark.parametrize("data, message", [(b"", "empty"), (b"milk", "not a picture"), (png()[:len(png()) // 2], "damaged"), (bytes(MAX_BYTES + 1), "8.0 MB.*smaller")])
+@pytest.mark.parametrize(
+    "data, message",
+    [
+        (b"", "empty"), (b"milk", "not a picture"), (png()[: len(png()) // 2], "damaged"),
+        (bytes(MAX_BYTES + 1), "8.0 MB.*smaller"),
+    ],
+)
 def test_uploads_refused(data, message):
     with pytest.raises(ValueError, match=message) as caught:
         uploaded("me.png", data)

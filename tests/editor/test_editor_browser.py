@@ -208,7 +208,8 @@ CONTRASTS = """elements => {
 def contrasts(page):
     """Of texts and buttons against what lies behind them, 1 to 21 (WCAG; 4.5 is readable); opacity is left out."""
     found = page.eval_on_selector_all(
-        ".expr-editor .expr-title, .expr-editor .widget-label, .expr-editor .widget-readout, .expr-editor .widget-html-content, .expr-editor .widget-button:not(:disabled)",
+        ".expr-editor .expr-title, .expr-editor .widget-label, .expr-editor .widget-readout, .expr-editor "
+        ".widget-html-content, .expr-editor .widget-button:not(:disabled)",
         CONTRASTS,
     )
     assert len(found) > 40

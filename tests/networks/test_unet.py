@@ -46,7 +46,9 @@ def test_unequal_sides_need_a_per_side_network():
         ConditionalUNet(17, 8)(image(1), aus)
 
 
-@pytest.mark.parametrize("bad", [torch.zeros(1, 16), torch.zeros(1, 17, 3), torch.zeros(17), torch.zeros(1, 17, 2).long(), [[0.0] * 17]])
+@pytest.mark.parametrize(
+    "bad", [torch.zeros(1, 16), torch.zeros(1, 17, 3), torch.zeros(17), torch.zeros(1, 17, 2).long(), [[0.0] * 17]]
+)
 def test_wrong_conditions_are_named(bad):
     with pytest.raises(ValueError, match="AUs"):
         flat_condition(bad, 34)

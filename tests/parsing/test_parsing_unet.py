@@ -37,9 +37,14 @@ def test_sizes():
     assert sum(v.numel() for v in ParsingUNet(16).state_dict().values()) * 2 < 4 * 2**20
 
 
-@pytest.mark.parametrize("image, message", [
-    (torch.zeros(1, 3, 100, 64), "resize to 96×64"), (torch.zeros(1, 3, 64, 10), "resize to 64×32"), (torch.zeros(1, 1, 64, 64), "N×3×H×W"),
-    (torch.zeros(3, 64, 64), "N×3×H×W"), (torch.zeros(1, 3, 64, 64, dtype=torch.uint8), "torch.uint8")])
+@pytest.mark.parametrize(
+    "image, message",
+    [
+        (torch.zeros(1, 3, 100, 64), "resize to 96×64"), (torch.zeros(1, 3, 64, 10), "resize to 64×32"),
+        (torch.zeros(1, 1, 64, 64), "N×3×H×W"), (torch.zeros(3, 64, 64), "N×3×H×W"),
+        (torch.zeros(1, 3, 64, 64, dtype=torch.uint8), "torch.uint8"),
+    ],
+)
 def test_bad_pictures_are_named(network, image, message):
     with pytest.raises(ValueError, match=message):
         network(image)

@@ -52,7 +52,13 @@ def test_overlay(face):
     assert sum(shares(y).values()) == pytest.approx(1)
 
 
-@pytest.mark.parametrize("arguments, message", [(dict(shown=("beak",)), "no class"), (dict(opacity=1.5), "outside 0 to 1"), (dict(labels=torch.zeros(3, 3, dtype=torch.long)), "the labels")])
+@pytest.mark.parametrize(
+    "arguments, message",
+    [
+        (dict(shown=("beak",)), "no class"), (dict(opacity=1.5), "outside 0 to 1"),
+        (dict(labels=torch.zeros(3, 3, dtype=torch.long)), "the labels"),
+    ],
+)
 def test_overlay_errors(face, arguments, message):
     with pytest.raises(ValueError, match=message):
         overlay(**dict(image=face["image"][0], labels=face["labels"][0]) | arguments)
@@ -106,7 +112,10 @@ def test_with_a_network_and_with_the_editor(face):
     assert ParsingViewer(parser, face["image"][0]).figure() is not None
 
 
-@pytest.mark.parametrize("build", [lambda: ParsingUNet(4), lambda: BiSeNet(8, 2), lambda: BiSeNet(8, 8)], ids=["unet", "bisenet-2", "bisenet-8"])
+@pytest.mark.parametrize(
+    "build", [lambda: ParsingUNet(4), lambda: BiSeNet(8, 2), lambda: BiSeNet(8, 8)],
+    ids=["unet", "bisenet-2", "bisenet-8"],
+)
 def test_onnx_any_batch(build, tmp_path):
     pytest.importorskip("onnxruntime"), pytest.importorskip("onnxscript")
     torch.manual_seed(0)

@@ -328,8 +328,14 @@ def test_a_table_without_the_aus_of_the_course(videos, tmp_path):
         prepare(tmp_path, tmp_path / "out")
 
 
-@pytest.mark.parametrize("changes, says", [(dict(data=""), "data is empty.*--data FOLDER"), (dict(size=128), "have 64 pixels.*--size 256"), (dict(gap=60), "film longer.*`gap`"),
-                                           (dict(change=9.0), "only 0 pairs among .* learnt frames of .*`change`"), (dict(stpes=3), "stpes")])
+@pytest.mark.parametrize(
+    "changes, says",
+    [
+        (dict(data=""), "data is empty.*--data FOLDER"), (dict(size=128), "have 64 pixels.*--size 256"),
+        (dict(gap=60), "film longer.*`gap`"), (dict(change=9.0), "only 0 pairs among .* learnt frames of .*`change`"),
+        (dict(stpes=3), "stpes"),
+    ],
+)
 def test_settings_that_cannot_be_met(folder, tmp_path, changes, says):
     with pytest.raises(ValueError, match=says):
         train(recipe(folder, **changes), tmp_path / "run", False)

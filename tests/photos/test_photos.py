@@ -153,8 +153,14 @@ def test_a_box_by_hand(snapshot, face):
     )
 
 
-@pytest.mark.parametrize("box, message", [((1, 2, 3), "four numbers"), ("here", "four numbers"), (None, "four numbers"), ((1, 2, 3, "x"), "four numbers"), ((10, 10, 5, 50), "too small"),
-                                          ((10, 10, float("nan"), 50), "too small"), ((400, 10, 50, 50), "does not lie"), ((-90, 10, 50, 50), "does not lie"), ((0, 0, 9000, 50), "does not lie")])
+@pytest.mark.parametrize(
+    "box, message",
+    [
+        ((1, 2, 3), "four numbers"), ("here", "four numbers"), (None, "four numbers"),
+        ((1, 2, 3, "x"), "four numbers"), ((10, 10, 5, 50), "too small"), ((10, 10, float("nan"), 50), "too small"),
+        ((400, 10, 50, 50), "does not lie"), ((-90, 10, 50, 50), "does not lie"), ((0, 0, 9000, 50), "does not lie"),
+    ],
+)
 def test_bad_boxes(snapshot, box, message):
     with pytest.raises((ValueError, TypeError), match=message):
         frame_from_box(snapshot[0], box)
@@ -468,8 +474,14 @@ def png(width, height):
     )
 
 
-@pytest.mark.parametrize("data, message", [(b"", "empty"), (b"milk", "not a picture"), (png(12000, 9000), "max_pixels"), (png(100000, 100000), "too large|max_pixels"), (png(40, 40), "damaged")],
-                         ids=["empty", "text", "108 megapixels", "bomb", "truncated"])
+@pytest.mark.parametrize(
+    "data, message",
+    [
+        (b"", "empty"), (b"milk", "not a picture"), (png(12000, 9000), "max_pixels"),
+        (png(100000, 100000), "too large|max_pixels"), (png(40, 40), "damaged"),
+    ],
+    ids=["empty", "text", "108 megapixels", "bomb", "truncated"],
+)
 def test_bad_pictures(editor, data, message):
     for call in (lambda: edit_photo(editor, data, WISH), lambda: find_faces(data)):
         with pytest.raises(ValueError, match=message):

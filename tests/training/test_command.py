@@ -86,9 +86,15 @@ def test_not_over_an_old_run_and_resume(recipe, capsys):
     assert "no run to resume" in capsys.readouterr().err and not Path("elsewhere").exists()
 
 
-@pytest.mark.parametrize("arguments, message", [
-    (["nothing"], "no recipe 'nothing'"), (["toy.toml", "--set", "stpes=3"], "Did you mean 'steps'"), (["toy.toml", "--profile", "gpu"], "no section [gpu]"),
-    (["toy.toml", "--set", "steps"], "key=value"), (["toy.toml", "--set", "task='os:system'"], "Unknown task 'os:system'"), (["toy.toml", "--seed", "-1"], "seed is -1")])
+@pytest.mark.parametrize(
+    "arguments, message",
+    [
+        (["nothing"], "no recipe 'nothing'"), (["toy.toml", "--set", "stpes=3"], "Did you mean 'steps'"),
+        (["toy.toml", "--profile", "gpu"], "no section [gpu]"), (["toy.toml", "--set", "steps"], "key=value"),
+        (["toy.toml", "--set", "task='os:system'"], "Unknown task 'os:system'"),
+        (["toy.toml", "--seed", "-1"], "seed is -1"),
+    ],
+)
 def test_errors(recipe, capsys, arguments, message):
     assert main(arguments) == 2
     said = capsys.readouterr().err

@@ -238,9 +238,14 @@ def test_infinite_gradient_of_a_finite_loss():
         fit(system, 1)
 
 
-@pytest.mark.parametrize("item, message", [
-    ("net", "must yield"), (("net", {}), "at least one term"), (("nett", {"a": torch.zeros(1)}), "'nett'.*'net'"),
-    (("net", {"a": 1.0}), "'a' must be a tensor"), (("net", {"a": torch.zeros(2)}), "'a' must be a tensor with one element")])
+@pytest.mark.parametrize(
+    "item, message",
+    [
+        ("net", "must yield"), (("net", {}), "at least one term"), (("nett", {"a": torch.zeros(1)}), "'nett'.*'net'"),
+        (("net", {"a": 1.0}), "'a' must be a tensor"),
+        (("net", {"a": torch.zeros(2)}), "'a' must be a tensor with one element"),
+    ],
+)
 def test_wrong_phases(item, message):
     class Wrong(Line):
         def phases(self, batch, step):

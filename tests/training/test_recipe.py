@@ -75,7 +75,13 @@ def test_every_recipe_of_the_package_loads(name, profile):
     assert settings["task"] in TASKS and settings["recipe"] == name and len(settings["description"]) < 100
 
 
-@pytest.mark.parametrize("text, value", [("a=1", 1), ("a=1e-3", 1e-3), ("a = true", True), ("a=[1, 2]", [1, 2]), ("a='x y'", "x y"), ("a=cuda", "cuda"), ("a=x=y", "x=y")])
+@pytest.mark.parametrize(
+    "text, value",
+    [
+        ("a=1", 1), ("a=1e-3", 1e-3), ("a = true", True), ("a=[1, 2]", [1, 2]), ("a='x y'", "x y"), ("a=cuda", "cuda"),
+        ("a=x=y", "x=y"),
+    ],
+)
 def test_parse_setting(text, value):
     assert parse_setting(text) == {"a": value}
     with pytest.raises(ValueError, match="'steps 3' is not of the form key=value"):
@@ -83,7 +89,12 @@ def test_parse_setting(text, value):
 
 
 @settings(deadline=None, max_examples=40)
-@given(st.dictionaries(st.text("abcde", min_size=1, max_size=3), st.one_of(st.integers(), st.floats(allow_nan=False), st.booleans(), st.text(max_size=3)), min_size=1))
+@given(
+    st.dictionaries(
+        st.text("abcde", min_size=1, max_size=3),
+        st.one_of(st.integers(), st.floats(allow_nan=False), st.booleans(), st.text(max_size=3)), min_size=1,
+    )
+)
 def test_override_with_itself_changes_nothing(values):
     assert override(values, dict(values), "here") == values
     with pytest.raises(ValueError, match="here: unknown key 'zzz'"):

@@ -104,7 +104,9 @@ def test_missing(tmp_path):
         read_weights(tmp_path)
 
 
-@pytest.mark.parametrize("content", [b"", b"dear diary", b"\xff" * 8, bytes(1000), (10**9).to_bytes(8, "little") + b"{}"])
+@pytest.mark.parametrize(
+    "content", [b"", b"dear diary", b"\xff" * 8, bytes(1000), (10**9).to_bytes(8, "little") + b"{}"]
+)
 def test_no_safetensors_at_all(tmp_path, content):
     path = tmp_path / "a.safetensors"
     path.write_bytes(content)
@@ -148,11 +150,18 @@ def test_foreign_safetensors(tmp_path):
         load_network(tmp_path / "a.safetensors")
 
 
-@pytest.mark.parametrize("changes, message", [
-    (dict(network="system"), "'system'.*MSFUNet"), (dict(network=["MSFUNet"]), "does not say"), (dict(config=[1]), "does not say"), (dict(faces=...), "does not say"),
-    (dict(config={**SMALL, "head": "two"}), "no head 'two'"), (dict(config={**SMALL, "colour": 1}), "colour"), (dict(config={**SMALL, "width": 8}), "do not fit"),
-    (dict(config={**SMALL, "width": 10**7}), "do not fit"), (dict(config={**SMALL, "width": -1}), "do not fit"), (dict(config={**SMALL, "width": "x"}), "do not fit"),
-    (dict(config={**SMALL, "n_aus": 17}), "do not fit"), (dict(network="ConditionalUNet"), "do not fit"), (dict(sha256="00"), "fingerprint")])
+@pytest.mark.parametrize(
+    "changes, message",
+    [
+        (dict(network="system"), "'system'.*MSFUNet"), (dict(network=["MSFUNet"]), "does not say"),
+        (dict(config=[1]), "does not say"), (dict(faces=...), "does not say"),
+        (dict(config={**SMALL, "head": "two"}), "no head 'two'"), (dict(config={**SMALL, "colour": 1}), "colour"),
+        (dict(config={**SMALL, "width": 8}), "do not fit"), (dict(config={**SMALL, "width": 10**7}), "do not fit"),
+        (dict(config={**SMALL, "width": -1}), "do not fit"), (dict(config={**SMALL, "width": "x"}), "do not fit"),
+        (dict(config={**SMALL, "n_aus": 17}), "do not fit"), (dict(network="ConditionalUNet"), "do not fit"),
+        (dict(sha256="00"), "fingerprint"),
+    ],
+)
 def test_description_that_does_not_fit(stored, changes, message):
     with pytest.raises(ValueError, match=message) as caught:
         load_network(damaged(stored, **changes))
