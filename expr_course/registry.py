@@ -20,7 +20,7 @@ TASKS = {
     "thermometer": "parsing.photographs:train_thermometer",
     "estimator": "measuring.estimator:train",
     "classifier": "measuring.classifier:train",
-    "personal": "photos.personal:train",
+    "personal": "photos.personal:train_personal",
 }
 NETWORKS = {
     "ConditionalUNet": "networks.unet:ConditionalUNet",

@@ -22,8 +22,7 @@ from ..editing.files import provenance, write_png
 from ..editing.expression_editor import ExpressionEditor, shrink
 from .state import DRAW, WHOLE, Edit, asked
 from ..data.images import Picture, open_image
-from ..photos.command import decide, edit_square
-from ..photos.paste import crop, edit_faces_of
+from ..photos.paste import crop, decide, edit_faces_of, edit_square
 from ..plots import to_pil, to_png, to_uint8
 from ..editing.sliders import MAX_BYTES, MAX_SIDE, MAX_UPLOAD_PIXELS, Subject, Views, drawn, framed, look
 
@@ -126,7 +125,7 @@ def edited_file(editor: ExpressionEditor, source: Source, edit: Edit) -> bytes:
     if source.faces:
         done = edit_faces_of(editor, picture.rgb, list(source.faces), wish, None, edit.intensity)
     else:
-        done = edit_square(editor, picture, wish, None, edit.intensity)
+        done = edit_square(editor, picture.rgb, wish, None, edit.intensity)
     return png_file(picture.restore(done.rgb), provenance(done.asked[0], editor.card))
 
 # %% ../../nbs/9-editor/19b_editor_views.ipynb #e9a77df4
