@@ -204,11 +204,7 @@ class ExpressionEditor:
 
     @torch.no_grad()
     def edit(
-        self,
-        image: Any,
-        aus: dict[str, float] | Tensor | None = None,
-        *,
-        emotion: str | None = None,
+        self, image: Any, aus: dict[str, float] | Tensor | None = None, *, emotion: str | None = None,
         intensity: float = 1.0,
     ) -> Any:
         """The picture with its expression changed: a path, PIL image, array or tensor in; PIL for a path, else the same

@@ -94,13 +94,8 @@ def smaller(picture: Picture, size: int) -> Picture:
 
 # %% ../../nbs/5-editing/11e_files.ipynb #d1102439
 def edit_file(
-    editor: ExpressionEditor,
-    source: str | Path,
-    target: str | Path,
-    aus: Any = None,
-    emotion: str | None = None,
-    intensity: float = 1.0,
-    size: int | None = None,
+    editor: ExpressionEditor, source: str | Path, target: str | Path, aus: Any = None, emotion: str | None = None,
+    intensity: float = 1.0, size: int | None = None,
 ) -> tuple[Tensor, tuple[str, ...]]:
     """Edit a picture file and write a PNG with its provenance: (relative AUs 17×2 that were asked for, remarks).
 
@@ -148,8 +143,7 @@ def arguments() -> argparse.ArgumentParser:
     parser.add_argument("--emotion", help="instead of action units: " + ", ".join(EMOTIONS))
     parser.add_argument("--intensity", type=float, default=1.0, help="multiplies the change, 0 to 1.25 (default 1)")
     parser.add_argument(
-        "--weights",
-        metavar="DIR",
+        "--weights", metavar="DIR",
         help="folder with generator.safetensors and card.json (default: the bundled weights)",
     )
     parser.add_argument("--size", type=int, metavar="N", help="make the longer side N pixels first (default: as it is)")

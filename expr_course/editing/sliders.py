@@ -124,16 +124,8 @@ VIEWS = {"before": "before", "after": "after", "change": "difference", "truth": 
 def slider(w: Any, text: str, tip: str, low: float, high: float, value: float = 0.0) -> Any:
     "A slider that reports while it is dragged, in steps of 0.05"
     return w.FloatSlider(
-        value=value,
-        min=low,
-        max=high,
-        step=0.05,
-        description=text,
-        tooltip=tip,
-        readout_format="+.2f",
-        continuous_update=True,
-        style={"description_width": "160px"},
-        layout={"width": "98%"},
+        value=value, min=low, max=high, step=0.05, description=text, tooltip=tip, readout_format="+.2f",
+        continuous_update=True, style={"description_width": "160px"}, layout={"width": "98%"},
     )
 
 def au_sliders(w: Any) -> tuple[dict[str, Any], Any]:
@@ -175,8 +167,7 @@ def control_row(w: Any) -> SimpleNamespace:
         value=SIDES[0],
         style={"button_width": "110px"},
         tooltips=[
-            "the sliders move both sides",
-            "only one side, on the right of the picture",
+            "the sliders move both sides", "only one side, on the right of the picture",
             "only one side, on the left of the picture",
         ],
     )
@@ -187,10 +178,7 @@ def control_row(w: Any) -> SimpleNamespace:
         button("another expression", "the same person, starting from another face"),
     )
     c.upload = w.FileUpload(
-        accept="image/*",
-        multiple=False,
-        description="your picture",
-        tooltip="stays on this machine; up to 8 MB",
+        accept="image/*", multiple=False, description="your picture", tooltip="stays on this machine; up to 8 MB",
         layout={"width": "auto"},
     )
     c.status, c.error = w.HTML(), w.HTML()
@@ -202,13 +190,8 @@ def arrange(w: Any, c: SimpleNamespace, pictures: Any, sliders: Any) -> Any:
         return w.HBox(items, layout={"flex_flow": "row wrap", "align_items": "center"})
     tool = w.VBox(
         [
-            pictures,
-            c.status,
-            c.error,
-            row(c.person, c.expression, c.upload, c.reset),
-            row(*c.emotions.values()),
-            row(c.side, w.Box([c.intensity], layout={"flex": "1 1 320px", "max_width": "480px"})),
-            sliders,
+            pictures, c.status, c.error, row(c.person, c.expression, c.upload, c.reset), row(*c.emotions.values()),
+            row(c.side, w.Box([c.intensity], layout={"flex": "1 1 320px", "max_width": "480px"})), sliders,
             w.HTML(STYLE),
         ],
         layout={"width": "100%"},
@@ -275,9 +258,7 @@ class EditorSliders(_Shell):
         for name, button in c.emotions.items():
             on_click(button, self.feel, name)
         for button, action in (
-            (c.reset, self.reset),
-            (c.person, self.another_person),
-            (c.expression, self.another_expression),
+            (c.reset, self.reset), (c.person, self.another_person), (c.expression, self.another_expression),
         ):
             on_click(button, action)
         self.hears(c.intensity, lambda intensity: self.update())

@@ -41,19 +41,8 @@ JUDGE = dict(judge="matching", judge_width=16, judge_steps=1, warm=2000)
 TERMS = dict(adversarial=1.0, au=20.0, zero=0.0, cycle=10.0, smooth=2.0, paint=45.0, penalty=0.3)   # of the loss terms
 RATES = dict(rate=4e-4, judge_rate=3e-4, penalty_every=8, cycle_every=2, mix=0.3, edits=16)
 RUN = dict(
-    steps=6500,
-    batch_size=32,
-    size=64,
-    faces=16384,
-    ema=0.999,
-    precision="no",
-    log_every=25,
-    save_every=250,
-    sample_every=500,
-    measure_every=250,
-    cases=64,
-    device="auto",
-    start="",
+    steps=6500, batch_size=32, size=64, faces=16384, ema=0.999, precision="no", log_every=25, save_every=250,
+    sample_every=500, measure_every=250, cases=64, device="auto", start="",
 )
 
 # %% ../../nbs/5-editing/11a_relative_training.ipynb #d47b7443
@@ -220,24 +209,15 @@ def prepare(settings: dict[str, Any], task: str) -> tuple[dict[str, Any], dict[s
     s = complete(settings, MODEL | JUDGE | TERMS | RATES | RUN, task)
     watch = with_partners(face_numbers("val", 0, 0, s["cases"]), s["size"])
     return (
-        s,
-        watch,
+        s, watch,
         [Measure(watch, s["measure_every"]), *standard_callbacks(s["log_every"], s["save_every"], s["sample_every"])],
     )
 
 def fit(system: System, source: Any, s: dict[str, Any], callbacks: list, out: Path, resume: bool) -> dict[str, Any]:
     "Run the learner, then store the averaged generator as the run's weights"
     learner = Learner(
-        system,
-        source,
-        s["steps"],
-        callbacks,
-        schedule=make_schedule("linear", start=0.6),
-        clip=10.0,
-        ema=s["ema"],
-        out=out,
-        precision=s["precision"],
-        device=s["device"],
+        system, source, s["steps"], callbacks, schedule=make_schedule("linear", start=0.6), clip=10.0, ema=s["ema"],
+        out=out, precision=s["precision"], device=s["device"],
     )
     learner.fit(resume)
     with look(learner) as done:

@@ -60,11 +60,7 @@ class MSFUNet(ConditionalUNet):
     skip_kinds = ("none", "simple", "msf_simple", "msf")
 
     def __init__(
-        self,
-        n_aus: int = 34,
-        width: int = 16,
-        head: str | nn.Module = "direct",
-        skips: str = "msf",
+        self, n_aus: int = 34, width: int = 16, head: str | nn.Module = "direct", skips: str = "msf",
         after_norm: bool = True,
     ):
         super().__init__(n_aus, width, head, skips, after_norm)

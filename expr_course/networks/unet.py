@@ -221,21 +221,14 @@ class UNetLayers(nn.Module):
     skip_kinds = ("none", "simple")
 
     def __init__(
-        self,
-        n_aus: int = 34,
-        width: int = 16,
-        head: str | nn.Module = "direct",
-        skips: str = "simple",
+        self, n_aus: int = 34, width: int = 16, head: str | nn.Module = "direct", skips: str = "simple",
         after_norm: bool = True,
     ):
         super().__init__()
         if skips not in self.skip_kinds:
             raise ValueError(f"skips={skips!r} is not one of {self.skip_kinds} of {type(self).__name__}.")
         self.config = dict(
-            n_aus=n_aus,
-            width=width,
-            head=head if isinstance(head, str) else type(head).__name__,
-            skips=skips,
+            n_aus=n_aus, width=width, head=head if isinstance(head, str) else type(head).__name__, skips=skips,
             after_norm=after_norm,
         )
         self.n_aus, self.skips, c, deep = n_aus, skips, width, min(512, 16 * width)
