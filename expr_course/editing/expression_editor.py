@@ -115,7 +115,7 @@ def bundled_parser() -> nn.Module:
     return find_part("parser")(WEIGHTS / "parse-unet")
 
 def bundled_estimator() -> nn.Module | None:
-    "The reader of AUs that comes with the package (lesson 07a), made by the registry; None where its weights are missing"
+    "The reader of AUs that comes with the package (lesson 07a), by the registry; None where its weights are missing"
     folder = WEIGHTS / "estimator"
     return find_part("estimator")(folder) if (folder / "estimator.safetensors").is_file() else None
 
