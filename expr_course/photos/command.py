@@ -16,7 +16,7 @@ from typing import Any
 import torch
 
 from ..data.crops import whole
-from ..editing.files import (arguments, check_target, in_words, named_values, politely, provenance,
+from ..editing.files import (edit_arguments as arguments, check_target, in_words, named_values, politely, provenance,
                                        save_png, smaller)
 from ..editing.expression_editor import ExpressionEditor, square
 from .find import Found, change, pick, search
