@@ -36,6 +36,7 @@ def slider(w: Any, text: str, tip: str, low: float, high: float, value: float = 
         continuous_update=True, style={"description_width": "160px"}, layout={"width": "98%"},
     )
 
+# %% ../../nbs/5-editing/11d_sliders.ipynb #11d00002
 def edit_sliders(w: Any) -> tuple[dict[str, Any], Any]:
     "A slider for each AU, and a box that holds them in columns by region"
     sliders = {name: slider(w, f"{name} {AU_INFO[name].title}", AU_INFO[name].description, -1, 1) for name in AUS}
@@ -47,6 +48,7 @@ def edit_sliders(w: Any) -> tuple[dict[str, Any], Any]:
         columns.append(w.VBox(column, layout={"flex": "1 1 300px", "min_width": "300px"}))
     return sliders, w.HBox(columns, layout={"flex_flow": "row wrap", "width": "100%"})
 
+# %% ../../nbs/5-editing/11d_sliders.ipynb #11d00003
 def edit_boxes(w: Any) -> tuple[dict[str, Any], dict[str, Any], Any]:
     "An Image widget for each view (class expr-NAME, for style sheets and tests), its titled box, and the row of all"
     images, boxes = {}, {}
@@ -79,6 +81,7 @@ def control_row(w: Any) -> SimpleNamespace:
     c.status, c.error = w.HTML(), w.HTML()
     return c
 
+# %% ../../nbs/5-editing/11d_sliders.ipynb #11d00006
 def arrange(w: Any, c: SimpleNamespace, pictures: Any, sliders: Any) -> Any:
     "Everything in its place, top to bottom"
     def row(*items):

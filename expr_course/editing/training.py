@@ -208,6 +208,7 @@ class OracleSettings(EditorSettings):
     pair: float = 10.0  # weight of the L1 to the counterfactual
     start: str = ""     # bundled weights to begin with; "" = from nothing
 
+# %% ../../nbs/5-editing/11a_relative_training.ipynb #5c1f8e05
 class PairedOracle(EditorTraining):
     """The same generator trained on the exact counterfactual, L1: the bound for this network, not a method. Batches
     need `partner`."""
@@ -222,6 +223,7 @@ def edited_rows(generator: nn.Module, watch: dict[str, Any]) -> Tensor:
     device = next(generator.parameters()).device
     return torch.cat([x, generator(x.to(device), asked.to(device)).cpu(), truth])
 
+# %% ../../nbs/5-editing/11a_relative_training.ipynb #5c1f8e06
 def with_partners(numbers: list[int], size: int) -> dict[str, Any]:
     "Faces by number, and the same people with another face's expression: image, aus, partner, partner_aus, asked"
     faces = draw_faces(numbers, size)
@@ -262,8 +264,7 @@ def fit(
     learner.fit(resume)
     with look(learner) as done:
         save_network(out / "generator.safetensors", done.generator, size=s.size)
-    made = f"{s.faces} drawn faces {VERSION}, {s.size} px, train split"
-    return {"data": made, "generator": system.generator.config}
+    return {"data": f"{s.faces} drawn faces {VERSION}, {s.size} px, train split", "generator": system.generator.config}
 
 # %% ../../nbs/5-editing/11a_relative_training.ipynb #8e23aecd
 def train_editor(settings: dict[str, Any], out: Path, resume: bool) -> dict[str, Any]:
