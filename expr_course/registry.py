@@ -14,7 +14,7 @@ from typing import Any
 # %% ../nbs/3-training/05f_registry.ipynb #2dbc1a30
 TASKS = {
     "demo": "training.command:demo",
-    "relative": "editing.training:train",
+    "relative": "editing.training:train_editor",
     "oracle": "editing.training:train_oracle",
     "parse": "parsing.training:train_parser",
     "thermometer": "parsing.photographs:train_thermometer",

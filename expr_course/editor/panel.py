@@ -13,7 +13,8 @@ from typing import Any
 from ..action_units import AU_INFO, AUS, EMOTIONS, MAX_INTENSITY, REGIONS
 from .stage import make_pick
 from .state import WHOLE, Edit
-from ..editing.sliders import COLUMNS, MAX_BYTES, STYLE, slider
+from ..editing.sliders import SLIDER_COLUMNS as COLUMNS, SLIDER_STYLE as STYLE, slider
+from ..editing.views import MAX_BYTES
 
 # %% ../../nbs/9-editor/19d_editor_panel.ipynb #ef9c9bb8
 UNIT = "a change: +1 is the whole way from rest to the strongest (FACS E, OpenFace 5), −1 the way back"

@@ -27,7 +27,7 @@ from .views import (Source, any_source, bars, compared, drawn_source, edited_fil
 from ..faces.explorer import WidgetTool, lab
 from ..parsing.viewer import overlay
 from ..plots import difference, show_images, to_png
-from ..editing.sliders import MAX_BYTES, Subject, drawn
+from ..editing.views import MAX_BYTES, Subject, drawn_subject as drawn
 
 # %% ../../nbs/9-editor/19e_editor.ipynb #2b713cfc
 class _Built(WidgetTool):

@@ -24,7 +24,8 @@ from .state import DRAW, WHOLE, Edit, asked
 from ..data.images import Picture, open_image
 from ..photos.paste import crop, decide, edit_faces_of, edit_square
 from ..plots import to_pil, to_png, to_uint8
-from ..editing.sliders import MAX_BYTES, MAX_SIDE, MAX_UPLOAD_PIXELS, Subject, Views, drawn, framed, look
+from ..editing.views import (MAX_BYTES, MAX_SIDE, MAX_UPLOAD_PIXELS, Subject, EditViews as Views,
+                                       drawn_subject as drawn, framed, look_at_edit as look)
 
 # %% ../../nbs/9-editor/19b_editor_views.ipynb #c4d7b6f5
 def wipe(before: Tensor, after: Tensor, at: float = 0.5, width: int = 1) -> Tensor:

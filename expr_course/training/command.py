@@ -51,7 +51,7 @@ def chosen_from(image: Tensor, aus: Tensor, batch_size: int, seed: int) -> Funct
 # %% ../../nbs/3-training/05g_train.ipynb #5bacf25b
 TASKS = {
     "demo": "expr_course.training.command:demo",
-    "relative": "expr_course.editing.training:train",
+    "relative": "expr_course.editing.training:train_editor",
     "oracle": "expr_course.editing.training:train_oracle",
     "parse": "expr_course.parsing.training:train_parser",
     "thermometer": "expr_course.parsing.photographs:train_thermometer",

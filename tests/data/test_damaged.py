@@ -17,7 +17,7 @@ from expr_course.photos import command as photo_cli
 from expr_course.editing import ExpressionEditor
 from expr_course.data.images import MAX_PIXELS
 from expr_course.plots import to_pil
-from expr_course.editing.sliders import MAX_UPLOAD_PIXELS, drawn
+from expr_course.editing.views import MAX_UPLOAD_PIXELS, drawn_subject as drawn
 
 SECONDS = 30  # of CPU, for one file
 COPIES = 10  # of the largest picture that is let in, 12 bytes a pixel, are in memory at one time; measured 8.8

@@ -15,7 +15,7 @@ from conftest import ROOT
 from PIL import Image
 from test_tour_browser import drag, handle, picture, readout, settled, shoot, until
 
-from expr_course.editing.sliders import MAX_BYTES
+from expr_course.editing.views import MAX_BYTES
 
 pytest.importorskip("anywidget")
 

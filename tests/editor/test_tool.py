@@ -22,7 +22,7 @@ from expr_course.editor.state import Edit, asked
 from expr_course.data.images import open_image
 from expr_course.photos.command import main
 from expr_course.plots import to_png
-from expr_course.editing.sliders import MAX_BYTES
+from expr_course.editing.views import MAX_BYTES
 
 pytest.importorskip("ipywidgets")
 pytest.importorskip("anywidget")
@@ -319,7 +319,7 @@ def test_upload(tool):
 
 def scene(side=256):
     """A photograph, as far as the tools care: a drawn face left of the middle, and a dark wall."""
-    from expr_course.editing.sliders import drawn
+    from expr_course.editing.views import drawn_subject as drawn
     wide = torch.full((3, side, 2 * side), -0.6)
     wide[..., 20:20 + side] = drawn(12, size=side).face
     return to_png(wide)
