@@ -35,8 +35,8 @@ soak: env  ## the tests on varied and damaged input again, with many more cases
 lessons: env  ## run lessons and store their cleaned outputs (LESSONS="01_action_units", EXPR_PROFILE=cpu)
 	$(VENV) tests/lessons.py $(LESSONS)
 
-map: env  ## renew the table of lessons in README.md and the index
-	$(VENV) tests/lessons.py --map
+map: env  ## renew the tables of lessons (README.md, index, each part) and the path line of each lesson
+	$(VENV) tests/door.py
 
 export: env  ## write the package expr_course from the lessons
 	.venv/bin/nbdev_export

@@ -46,14 +46,10 @@ def setup():
 BROWSERS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable", "chrome")
 PLACES = (
     "/Applications/Google Chrome.app/Contents/MacOS/Google Chrome",
-    "/Applications/Chromium.app/Contents/MacOS/Chromium",
-    r"C:\Program Files\Google\Chrome\Application\chrome.exe",
+    "/Applications/Chromium.app/Contents/MacOS/Chromium", r"C:\Program Files\Google\Chrome\Application\chrome.exe",
 )
 FLAGS = [
-    "--disable-gpu",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
+    "--disable-gpu", "--disable-background-networking", "--disable-component-update", "--disable-sync",
     "--no-first-run",
 ]
 
@@ -131,14 +127,9 @@ def jupyterlab(tmp_path, setup):
     folder, private = tmp_path / "lab", tmp_path / "jupyter"
     folder.mkdir()
     environment = dict(
-        os.environ,
-        PYTHONPATH=str(ROOT),
-        EXPR_PROFILE="smoke",
-        OMP_NUM_THREADS="1",
-        IPYTHONDIR=str(private / "ipython"),
-        JUPYTER_RUNTIME_DIR=str(private / "runtime"),
-        JUPYTER_CONFIG_DIR=str(private / "config"),
-        JUPYTER_DATA_DIR=str(private / "data"),
+        os.environ, PYTHONPATH=str(ROOT), EXPR_PROFILE="smoke", OMP_NUM_THREADS="1",
+        IPYTHONDIR=str(private / "ipython"), JUPYTER_RUNTIME_DIR=str(private / "runtime"),
+        JUPYTER_CONFIG_DIR=str(private / "config"), JUPYTER_DATA_DIR=str(private / "data"),
         JUPYTERLAB_WORKSPACES_DIR=str(private / "workspaces"),
     )
     command = setup.lab_command(sys.executable, folder, browser=False) + ["--ServerApp.port=0"]

@@ -10,11 +10,8 @@ from toy_editor import stored
 WIDTH, HEIGHT = 89, 67  # odd, so that the fields that declare them can be recognised
 ABSURD = (0, 1, 4_000, 40_000, 65_535, 2**31 - 1, 2**32 - 1)
 TEXTS = (
-    b"milk, bread",
-    b"<!DOCTYPE html><html><body>404</body></html>",
-    b"<svg xmlns='http://www.w3.org/2000/svg' width='9' height='9'/>",
-    b'{"AU12": 0.8}',
-    b"%PDF-1.7",
+    b"milk, bread", b"<!DOCTYPE html><html><body>404</body></html>",
+    b"<svg xmlns='http://www.w3.org/2000/svg' width='9' height='9'/>", b'{"AU12": 0.8}', b"%PDF-1.7",
     "Grüße".encode("utf-16"),
 )
 
@@ -26,22 +23,16 @@ def originals(image):
     turned[0x0112], turned[0x010F] = 6, "a camera"
     more = [image.transpose(Image.Transpose.FLIP_LEFT_RIGHT), image.convert("L").convert("RGB")]
     files = {
-        "plain.png": stored(image),
-        "palette.png": stored(image.quantize(64)),
-        "bits.png": stored(image.convert("1")),
+        "plain.png": stored(image), "palette.png": stored(image.quantize(64)), "bits.png": stored(image.convert("1")),
         "alpha.png": stored(image.convert("RGBA")),
         "sixteen.png": stored(Image.fromarray(grey.astype(np.uint16) * 257)),
-        "animated.png": stored(image, save_all=True, append_images=more),
-        "plain.jpg": stored(image, "JPEG"),
-        "progressive.jpg": stored(image, "JPEG", progressive=True),
-        "cmyk.jpg": stored(image.convert("CMYK"), "JPEG"),
+        "animated.png": stored(image, save_all=True, append_images=more), "plain.jpg": stored(image, "JPEG"),
+        "progressive.jpg": stored(image, "JPEG", progressive=True), "cmyk.jpg": stored(image.convert("CMYK"), "JPEG"),
         "turned.jpg": stored(image.transpose(Image.Transpose.ROTATE_90), "JPEG", exif=turned),
-        "animated.gif": stored(image, "GIF", save_all=True, append_images=more),
-        "plain.tif": stored(image, "TIFF"),
+        "animated.gif": stored(image, "GIF", save_all=True, append_images=more), "plain.tif": stored(image, "TIFF"),
         "packed.tif": stored(image, "TIFF", compression="tiff_lzw"),
         "float.tif": stored(Image.fromarray(grey.astype(np.float32) / 255), "TIFF"),
-        "pages.tif": stored(image, "TIFF", save_all=True, append_images=more),
-        "plain.bmp": stored(image, "BMP"),
+        "pages.tif": stored(image, "TIFF", save_all=True, append_images=more), "plain.bmp": stored(image, "BMP"),
         "plain.ppm": stored(image, "PPM"),
     }
     if features.check("webp"):
@@ -91,23 +82,17 @@ def spliced(data, other, rng):
 
 
 WAYS = {
-    "cut": lambda d, o, r: d[: r.randrange(len(d))],
-    "cut-end": lambda d, o, r: d[: -r.randrange(1, 40)],
-    "one-byte": lambda d, o, r: flipped(d, r),
-    "bytes": lambda d, o, r: flipped(d, r, count=r.choice((3, 10, 100))),
-    "header": lambda d, o, r: flipped(d, r, 0, 64, r.choice((1, 2, 4))),
-    "spliced": spliced,
+    "cut": lambda d, o, r: d[: r.randrange(len(d))], "cut-end": lambda d, o, r: d[: -r.randrange(1, 40)],
+    "one-byte": lambda d, o, r: flipped(d, r), "bytes": lambda d, o, r: flipped(d, r, count=r.choice((3, 10, 100))),
+    "header": lambda d, o, r: flipped(d, r, 0, 64, r.choice((1, 2, 4))), "spliced": spliced,
     "other-header": lambda d, o, r: o[: (k := r.randrange(4, 60))] + d[k:],
     "repeated": lambda d, o, r: d[: (k := r.randrange(1, len(d)))] + d[max(0, k - r.randrange(1, 400)) :],
     "dropped": lambda d, o, r: d[: (k := r.randrange(1, len(d)))] + d[k + r.randrange(1, 200) :],
-    "overwritten": lambda d, o, r: overwritten(d, r),
-    "declared": lambda d, o, r: declared(d, r),
+    "overwritten": lambda d, o, r: overwritten(d, r), "declared": lambda d, o, r: declared(d, r),
     "declared-cut": lambda d, o, r: declared(d, r)[: r.randrange(30, len(d))],
     "longer": lambda d, o, r: d + r.randbytes(r.randrange(1, 500)),
     "noise": lambda d, o, r: d[: r.choice((0, 4, 12))] + r.randbytes(r.randrange(1, 3000)),
-    "text": lambda d, o, r: r.choice(TEXTS),
-    "empty": lambda d, o, r: b"",
-    "whole": lambda d, o, r: d,
+    "text": lambda d, o, r: r.choice(TEXTS), "empty": lambda d, o, r: b"", "whole": lambda d, o, r: d,
 }
 
 
@@ -167,27 +152,12 @@ def harmful(image):
     """name -> bytes that claim, or unpack to, far more than they are."""
     small, lines = stored(image), packed_zeros(9_000 * (1 + 12_000 // 8))
     grey = [
-        (256, 4, 1, 10),
-        (257, 4, 1, 10),
-        (258, 3, 1, 8),
-        (259, 3, 1, 1),
-        (262, 3, 1, 1),
-        (273, 4, 1, 8),
-        (277, 3, 1, 1),
-        (278, 4, 1, 10),
-        (279, 4, 1, 100),
+        (256, 4, 1, 10), (257, 4, 1, 10), (258, 3, 1, 8), (259, 3, 1, 1), (262, 3, 1, 1), (273, 4, 1, 8),
+        (277, 3, 1, 1), (278, 4, 1, 10), (279, 4, 1, 100),
     ]
     tiled = [
-        (256, 4, 1, 10),
-        (257, 4, 1, 10),
-        (258, 3, 1, 8),
-        (259, 3, 1, 8),
-        (262, 3, 1, 1),
-        (277, 3, 1, 1),
-        (322, 4, 1, 60_000),
-        (323, 4, 1, 60_000),
-        (324, 4, 1, 8),
-        (325, 4, 1, 100),
+        (256, 4, 1, 10), (257, 4, 1, 10), (258, 3, 1, 8), (259, 3, 1, 8), (262, 3, 1, 1), (277, 3, 1, 1),
+        (322, 4, 1, 60_000), (323, 4, 1, 60_000), (324, 4, 1, 8), (325, 4, 1, 100),
     ]
     jpeg = bytearray(stored(image, "JPEG"))
     place = jpeg.index(b"\xff\xc0") + 5
@@ -207,15 +177,11 @@ def harmful(image):
         "text-bomb.png": small[:33] + chunk(b"zTXt", b"Comment\0\0" + packed_zeros(2**28)) + small[33:],
         "profile-bomb.png": small[:33] + chunk(b"iCCP", b"p\0\0" + packed_zeros(2**28)) + small[33:],
         "more-pixels-than-it-says.png": png_of(50, 40, packed_zeros(2**28)),
-        "strip.png": png_of(1, 100_000, packed_zeros(400_000)),
-        "frames.gif": gif_of_frames(20_000),
+        "strip.png": png_of(1, 100_000, packed_zeros(400_000)), "frames.gif": gif_of_frames(20_000),
         "screen.gif": b"GIF89a" + struct.pack("<HH", 65_535, 65_535) + stored(image, "GIF")[10:],
-        "4300-megapixels.jpg": bytes(jpeg),
-        "exif-loop.jpg": stored(image, "JPEG", exif=loop),
-        "loop.tif": tiff_of(grey, 8, bytes(100)),
-        "tiles.tif": tiff_of(tiled, 0, zlib.compress(bytes(1000))),
-        "far.tif": tiff_of(grey, 2**32 - 2, bytes(100)),
-        "long-number.ppm": b"P6 " + b"9" * 5_000_000,
+        "4300-megapixels.jpg": bytes(jpeg), "exif-loop.jpg": stored(image, "JPEG", exif=loop),
+        "loop.tif": tiff_of(grey, 8, bytes(100)), "tiles.tif": tiff_of(tiled, 0, zlib.compress(bytes(1000))),
+        "far.tif": tiff_of(grey, 2**32 - 2, bytes(100)), "long-number.ppm": b"P6 " + b"9" * 5_000_000,
         "wide.ppm": b"P6 40000 40000 255\n" + bytes(1000),
         "negative.bmp": stored(image, "BMP")[:22] + struct.pack("<i", -(2**31)) + stored(image, "BMP")[26:],
     }

@@ -19,9 +19,7 @@ def drawn(count, size=96, seed=7):
     """(pictures uint8 N×H×W×3, labels uint8 N×H×W, landmarks N×68×2, AUs N×17) of different people with open eyes."""
     faces = render(sample_identities(count, seed=seed), sample_aus(count, seed) * 0.5, size=size)
     return (
-        to_uint8(faces.image),
-        faces.labels.numpy().astype(np.uint8),
-        faces.landmarks.numpy().astype(float),
+        to_uint8(faces.image), faces.labels.numpy().astype(np.uint8), faces.landmarks.numpy().astype(float),
         merge_sides(faces.aus).numpy(),
     )
 
@@ -118,10 +116,7 @@ def video(path, pictures, b_frames=2):
     with av.open(str(path), "w") as file:
         stream = file.add_stream("mpeg4", rate=25)
         stream.width, stream.height, stream.pix_fmt, stream.bit_rate = (
-            pictures.shape[2],
-            pictures.shape[1],
-            "yuv420p",
-            4_000_000,
+            pictures.shape[2], pictures.shape[1], "yuv420p", 4_000_000,
         )
         stream.codec_context.max_b_frames, stream.codec_context.gop_size = b_frames, 12
         for picture in pictures:
@@ -153,8 +148,7 @@ def affectnet_2017(root, emotions=(0, 1, 2, 3, 4, 5, 6, 7), size=64, header=True
     for k, e in enumerate(emotions):
         save(
             np.pad(pictures[k], ((20, 10), (30, 10), (0, 0)), mode="edge"),
-            root / "Manually_Annotated_Images" / str(k % 3) / f"p{k}.jpg",
-            quality=95,
+            root / "Manually_Annotated_Images" / str(k % 3) / f"p{k}.jpg", quality=95,
         )
         marks = ";".join(f"{v:.2f}" for v in (points[k] + (30, 20)).reshape(-1))
         lines.append(f"{k % 3}/p{k}.jpg,36,30,52,50,{marks},{e},0.3,-0.2")

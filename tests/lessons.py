@@ -110,42 +110,6 @@ def module_file(module):
     return plain / "__init__.py" if (plain / "__init__.py").is_file() else plain.with_suffix(".py")
 
 
-# --- the table of lessons ----------------------------------------------------------------------------------------
-
-MAP = re.compile(r"(<!-- lessons -->\n).*?(<!-- end of lessons -->)", re.DOTALL)
-TIME = re.compile(r"^\*\*Time:\*\* smoke ([\d.]+) min · cpu ([\d.]+) min · gpu ([\d.]+) min", re.MULTILINE)
-NEEDS = re.compile(r"^\*\*Prerequisites:\*\* (.+)$", re.MULTILINE)
-
-
-def lesson_map(needs, folder=""):
-    """The table of lessons, from their own first cells. needs: with prerequisites; folder: where links start."""
-    rows = ["| lesson | what it is about |" + (" you need |" if needs else "") + " minutes: smoke · cpu · gpu |",
-            "|---|---|" + ("---|" if needs else "") + "---|"]
-    for path in lessons():
-        head = "\n\n".join(cell.source for cell in prose_cells(read(path))[:2])
-        title, subtitle = re.match(r"# (.+?)\s*\n\s*> (.+)", head).groups()
-        wanted, minutes = NEEDS.search(head), TIME.search(head)
-        number = path.stem.split("_")[0]
-        row = [f"[{number} {title}]({folder}{path.relative_to(NBS).as_posix()})", subtitle.strip().rstrip(".")]
-        row += [wanted[1] if wanted else ""] if needs else []
-        rows.append("| " + " | ".join(row + [" · ".join(minutes.groups()) if minutes else "?"]) + " |")
-    return "\n".join(rows)
-
-
-def with_map(text, needs, folder=""):
-    """`text` with the table between its two marks renewed."""
-    return MAP.sub(lambda found: found[1] + lesson_map(needs, folder) + "\n" + found[2], text)
-
-
-def write_maps():
-    readme, index = ROOT / "README.md", NBS / "index.ipynb"
-    readme.write_text(with_map(readme.read_text(encoding="utf-8"), False, "nbs/"), encoding="utf-8")
-    nb = read(index)
-    for cell in prose_cells(nb):
-        cell.source = with_map(cell.source, True)
-    store(nb, index)
-
-
 # --- running -----------------------------------------------------------------------------------------------------
 
 SWALLOW = {"02p_explorer"}  # shows on purpose how a widget swallows an error
@@ -272,8 +236,6 @@ def store(nb, path):
 
 
 def main(arguments):
-    if arguments == ["--map"]:
-        return write_maps()
     check = "--check" in arguments
     names = [argument for argument in arguments if argument != "--check"]
     os.environ.setdefault("EXPR_PROFILE", "smoke")

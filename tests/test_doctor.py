@@ -12,18 +12,9 @@ from expr_course.doctor import Check, diagnose, main, number, probe, read_requir
 
 SOURCE = Path(doctor.__file__)
 HEALTHY = dict(
-    python="3.12.1",
-    executable="/usr/bin/python",
-    platform="Linux",
-    machine="x86_64",
-    cores=8,
-    memory=16.0,
-    disk=50.0,
-    nvidia=False,
-    browser="/usr/bin/chromium",
-    profile="",
-    torch=dict(version="2.14.1", built_for_cuda=None, mps=False, gpus=[]),
-    torchvision=dict(version="0.29.1"),
+    python="3.12.1", executable="/usr/bin/python", platform="Linux", machine="x86_64", cores=8, memory=16.0, disk=50.0,
+    nvidia=False, browser="/usr/bin/chromium", profile="",
+    torch=dict(version="2.14.1", built_for_cuda=None, mps=False, gpus=[]), torchvision=dict(version="0.29.1"),
     packages=[("", "torch", (2, 11), "2.14.1"), ("lab", "voila", (), "0.5.13")],
 )
 

@@ -14,10 +14,7 @@ SECONDS = 240
 def smoke(monkeypatch):
     """What a kernel finds in its environment."""
     for name, value in {
-        "EXPR_PROFILE": "smoke",
-        "OMP_NUM_THREADS": "1",
-        "HF_HUB_OFFLINE": "1",
-        "HF_DATASETS_OFFLINE": "1",
+        "EXPR_PROFILE": "smoke", "OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1", "HF_DATASETS_OFFLINE": "1",
     }.items():
         monkeypatch.setenv(name, value)
     monkeypatch.setenv("PYTHONPATH", str(ROOT), prepend=os.pathsep)
@@ -53,10 +50,8 @@ button, slider, out = Button(), FloatSlider(), Output()
 
 @pytest.mark.lesson
 @pytest.mark.parametrize("source", [
-    "button.on_click(lambda _: 1 / 0); button.click()",
-    "interactive(lambda x: 1 / x, x=slider).update()",
-    "with out: 1 / 0",
-    "import socket; socket.create_connection(('192.0.2.1', 80), timeout=2)",
+    "button.on_click(lambda _: 1 / 0); button.click()", "interactive(lambda x: 1 / x, x=slider).update()",
+    "with out: 1 / 0", "import socket; socket.create_connection(('192.0.2.1', 80), timeout=2)",
 ], ids=["on_click", "interact", "with_output", "network"])
 def test_hidden_errors_are_raised(tmp_path, source):
     """ipywidgets shows an error in a callback and goes on; here it must fail the lesson. The network must be shut."""
@@ -69,10 +64,7 @@ def test_hidden_errors_are_raised(tmp_path, source):
 def test_run_cleans(tmp_path):
     nb = run(
         notebook(
-            tmp_path,
-            "import sys; from ipywidgets import IntSlider",
-            "IntSlider()",
-            "print('x', file=sys.stderr)",
+            tmp_path, "import sys; from ipywidgets import IntSlider", "IntSlider()", "print('x', file=sys.stderr)",
             "6 * 7",
         ),
         60,

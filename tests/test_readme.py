@@ -7,8 +7,9 @@ import sys
 import tomllib
 from pathlib import Path
 
+import door
 import pytest
-from lessons import NBS, ROOT, lessons, module_file, notebooks, prose_cells, read, with_map
+from lessons import NBS, ROOT, lessons, module_file, notebooks, parts, prose_cells, read
 
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 COMMANDS = re.findall(r"<!-- run -->\n```bash\n(.*?)```", README, re.DOTALL)
@@ -58,12 +59,25 @@ def test_named_make_targets_exist():
     assert {"course", "test"} <= named <= targets
 
 
-def test_table_of_lessons():
+def test_the_door_is_made_from_the_lessons():
+    """Tables of README.md, the index and the parts, and each lesson's path line, say what the lessons say."""
     index = "\n".join(cell.source for cell in prose_cells(read(NBS / "index.ipynb")))
+    for text, start in ((README, ROOT), (index, NBS)):
+        assert "<!-- parts -->" in text and "<!-- short path -->" in text
+        assert door.with_tables(text, start) == text, "run make map"
+    for folder in parts():
+        assert (folder / "README.md").read_text(encoding="utf-8") == door.part_page(folder), "run make map"
     for path in lessons():
-        place = path.relative_to(NBS).as_posix()
-        assert f"(nbs/{place})" in README and f"({place})" in index, "run make map"
-    assert with_map(README, False, "nbs/") == README and with_map(index, True) == index, "run make map"
+        first = read(path).cells[0].source
+        assert door.with_path_line(first, path) == first, f"{path.name}: run make map"
+
+
+def test_every_lesson_is_on_a_path():
+    """The short path is about ten lessons long and eight hours wide, in the order of the course; everybody has a neighbour."""
+    steps = door.short_path()
+    assert 9 <= len(steps) <= 13 and 4 <= sum(map(door.minutes, steps)) / 60 <= 8
+    assert [path.name for path in steps] == sorted(path.name for path in steps)
+    assert all(any(door.neighbours(path)) for path in lessons())
 
 
 LINK = re.compile(r"(?<!`)\]\((?!https?://|mailto:|#|attachment:)([^)#\s]+)")

@@ -107,11 +107,7 @@ def project(tmp_path):
     for name in ("pyproject.toml", "constraints.txt"):
         shutil.copy(ROOT / name, tmp_path)
     for name in (
-        "00_tour.ipynb",
-        "01_first.ipynb",
-        "images/face.png",
-        "solutions/01_first.ipynb",
-        ".ipynb_checkpoints/x.ipynb",
+        "00_tour.ipynb", "01_first.ipynb", "images/face.png", "solutions/01_first.ipynb", ".ipynb_checkpoints/x.ipynb",
     ):
         (tmp_path / "nbs" / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / "nbs" / name).write_text(f"original {name}")

@@ -145,9 +145,7 @@ def own_picture(page, tmp_path):
     upload(page, tmp_path / "mine.png")
     page.get_by_text("mine.png: its centred square, 200 pixels").first.wait_for()
     until(
-        page,
-        lambda: page.get_by_role("alert").count() == 0,
-        lambda: look("before") != start,
+        page, lambda: page.get_by_role("alert").count() == 0, lambda: look("before") != start,
         lambda: not page.locator("img.expr-truth").first.is_visible(),
     )
     after = look("after")

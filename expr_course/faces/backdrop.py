@@ -22,8 +22,7 @@ def studio(s: Scene) -> Tensor:
     "A wall, from white over grey to black, lighter on one side; N×3×H×W"
     p = s.p
     wall = hsv(
-        p.back_hue,
-        0.30 * p.back_busy**2,
+        p.back_hue, 0.30 * p.back_busy**2,
         torch.where(p.back_dark > 0.6, 0.4 + 0.95 * p.back_dark, 0.02 + 1.1 * p.back_dark),
     )
     fall = 1 + 0.25 * (p.back_hue2 - 0.2) * _sideways(s) + 0.15 * (p.back_busy - 0.5) * s.y

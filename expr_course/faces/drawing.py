@@ -105,23 +105,11 @@ _MOUTH = _reach("mouth_y", 0.30, "mouth_y", 0.42, 0.56)
 _EYE = _reach("eye_y", 0.25, "eye_y", 0.20, 0.52)
 _BROW = _reach("eye_y", 0.64, "eye_y", 0.08, 0.64)
 REACH = dict(
-    AU01=_BROW,
-    AU02=_BROW,
-    AU04=_BROW,
-    AU05=_EYE,
-    AU06=_reach("eye_y", 0.25, "mouth_y", 0.02, 0.68),
-    AU07=_EYE,
-    AU09=_reach("eye_y", 0.22, "mouth_y", 0.02, 0.38),
-    AU10=_reach("eye_y", 0.22, "mouth_y", 0.42, 0.42),
-    AU12=_reach("eye_y", -0.04, "mouth_y", 0.42, 0.64),
-    AU14=_MOUTH,
-    AU15=_MOUTH,
-    AU17=_reach("mouth_y", 0.30, "chin_y", 0.18, 0.56),
-    AU20=_MOUTH,
-    AU23=_MOUTH,
-    AU25=_MOUTH,
-    AU26=_reach("mouth_y", 0.30, "chin_y", 9, 9),
-    AU45=_EYE,
+    AU01=_BROW, AU02=_BROW, AU04=_BROW, AU05=_EYE, AU06=_reach("eye_y", 0.25, "mouth_y", 0.02, 0.68), AU07=_EYE,
+    AU09=_reach("eye_y", 0.22, "mouth_y", 0.02, 0.38), AU10=_reach("eye_y", 0.22, "mouth_y", 0.42, 0.42),
+    AU12=_reach("eye_y", -0.04, "mouth_y", 0.42, 0.64), AU14=_MOUTH, AU15=_MOUTH,
+    AU17=_reach("mouth_y", 0.30, "chin_y", 0.18, 0.56), AU20=_MOUTH, AU23=_MOUTH, AU25=_MOUTH,
+    AU26=_reach("mouth_y", 0.30, "chin_y", 9, 9), AU45=_EYE,
 )
 
 # %% ../../nbs/1-faces/02n_drawing.ipynb #6d317d8d

@@ -60,9 +60,7 @@ def look(state: State, size: int = 128) -> Views:
     with torch.no_grad():
         drawn = render(person, state.aus[None], size)
     return Views(
-        drawn.image[0],
-        color_labels(drawn.labels)[0],
-        difference(rest, drawn.image)[0],
+        drawn.image[0], color_labels(drawn.labels)[0], difference(rest, drawn.image)[0],
         1000 * (time.perf_counter() - start),
     )
 TITLES = {"face": "face", "labels": "labels", "change": "difference to neutral"}
@@ -87,13 +85,8 @@ def au_sliders(w: Any) -> tuple[dict[str, Any], Any]:
     narrow pages"""
     sliders = {
         name: w.FloatSlider(
-            min=0,
-            max=1,
-            step=0.05,
-            description=f"{name} {info.title}",
-            tooltip=info.description,
-            style={"description_width": "176px"},
-            layout={"width": "98%"},
+            min=0, max=1, step=0.05, description=f"{name} {info.title}", tooltip=info.description,
+            style={"description_width": "176px"}, layout={"width": "98%"},
         )
         for name, info in AU_INFO.items()
     }
@@ -178,8 +171,7 @@ class FaceExplorer(WidgetTool):
             button("reset", "all sliders to 0"),
         )
         self.side = w.ToggleButtons(
-            options=list(CHOICES),
-            style={"button_width": "110px"},
+            options=list(CHOICES), style={"button_width": "110px"},
             tooltips=["all of the face", "right in the picture", "left in the picture"],
         )
         # told: what each slider said last, or was set to

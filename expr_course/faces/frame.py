@@ -217,9 +217,7 @@ def half_landmarks(p: SimpleNamespace, aus: Tensor, sign: int) -> dict[str, tupl
     _, upper, lower = eye_curves(p, at(eye_u), eye_u)
     parts = dict(
         jaw=(outline_width(p, skin), _dropped(p, at(p.eye_x), skin)),
-        brow=(brow_u, brow_curve(p, at(brow_u), brow_u)[1]),
-        upper=(eye_u, upper),
-        lower=(eye_u, lower),
+        brow=(brow_u, brow_curve(p, at(brow_u), brow_u)[1]), upper=(eye_u, upper), lower=(eye_u, lower),
         nose=(nose_u, nose_base(p, at(nose_u), nose_u)),
     )
     t = _column((1, 0.62, 0.25), p.eye_x)
@@ -248,11 +246,7 @@ def landmarks(p: SimpleNamespace, q: SimpleNamespace, aus: Tensor, size: int) ->
     nose = [(zero.expand_as(bridge), bridge), right["nose"], (zero, nose_base(p, mid, zero)), back(left["nose"])]
     eyes = [right["upper"], take(right["lower"], 2, 1), back(left["upper"]), take(left["lower"], 1, 2)]
     outer = [
-        right["top"],
-        (zero, top),
-        back(left["top"]),
-        take(left["bottom"], 1, 2),
-        (zero, bottom),
+        right["top"], (zero, top), back(left["top"]), take(left["bottom"], 1, 2), (zero, bottom),
         take(right["bottom"], 2, 1),
     ]
     inner = [take(right["seam_top"], 0, 2), (zero, seam_top), take(left["seam_top"], 2, 0),

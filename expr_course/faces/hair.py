@@ -195,10 +195,8 @@ def beard_place(s: Scene) -> tuple[Tensor, Tensor]:
     under = 0.7 * bump(U, s.v, 0.10, p.mouth_y + p.lower_lip + 0.05, 0.10, 0.05)
     jaw = smooth((sv - cheek) / 0.14) * (1 - lips) * (1 - under)
     above = window(
-        top - s.v + 0.5 * rough,
-        -0.02,
-        0.082 - 0.030 * t.abs() + 0.02 * (1 - 6 * t * t).clamp(min=0) * (0.5 - p.hair_front),
-        0.045,
+        top - s.v + 0.5 * rough, -0.02,
+        0.082 - 0.030 * t.abs() + 0.02 * (1 - 6 * t * t).clamp(min=0) * (0.5 - p.hair_front), 0.045,
     ) * smooth((1.45 - t.abs()) / 0.45)
     return torch.where(
         p.hair_front > 0.72, jaw * smooth((0.34 - U - 0.4 * (sv - p.mouth_y).abs() + rough) / 0.20), jaw

@@ -85,6 +85,5 @@ def neck(c: Canvas, s: Scene) -> None:
     shadow = 0.60 + 0.42 * smooth((y_head - chin + 0.25 * U * U) / 0.30)
     c.paint(
         coverage(torch.maximum(U - half, 0.30 + 0.9 * (U - 0.30).clamp(min=0) - v)),
-        lit(s.skin, light * shadow * p.exposure),
-        NECK,
+        lit(s.skin, light * shadow * p.exposure), NECK,
     )

@@ -66,45 +66,18 @@ POSE = dict(
 
 # %% ../../nbs/1-faces/02a_identities.ipynb #35b35709
 LIGHT = dict(
-    light_x=(-1.0, 1.0),
-    light_y=(-1.0, 0.2),
-    light_warm=(-1.0, 1.0),
-    ambient=(0.22, 0.60),
-    exposure=(0.92, 1.36),
-    light_soft=(0.0, 1.0),
-    fill=(0.0, 0.35),
-    rim=(-1.0, 1.0),
-    oily=(0.0, 1.0),
-    contrast=(-1.0, 1.0),
-    vignette=(-0.6, 1.0),
-    focus=(0.0, 1.0),
-    back_hue=(0.0, 1.0),
-    back_hue2=(0.0, 1.0),
-    back_dark=(0.0, 1.0),
-    back_busy=(0.0, 1.0),
-    back_kind=(0.0, 1.0),
+    light_x=(-1.0, 1.0), light_y=(-1.0, 0.2), light_warm=(-1.0, 1.0), ambient=(0.22, 0.60), exposure=(0.92, 1.36),
+    light_soft=(0.0, 1.0), fill=(0.0, 0.35), rim=(-1.0, 1.0), oily=(0.0, 1.0), contrast=(-1.0, 1.0),
+    vignette=(-0.6, 1.0), focus=(0.0, 1.0), back_hue=(0.0, 1.0), back_hue2=(0.0, 1.0), back_dark=(0.0, 1.0),
+    back_busy=(0.0, 1.0), back_kind=(0.0, 1.0),
 )
 
 # %% ../../nbs/1-faces/02a_identities.ipynb #edd4067f
 STYLE = dict(
-    hair_wave=(-0.8, 1.0),
-    hair_front=(0.0, 1.0),
-    hair_tuck=(-1.0, 1.0),
-    hair_recede=(-2.0, 1.0),
-    hair_flare=(0.0, 1.0),
-    hair_gloss=(0.0, 1.0),
-    brow_dark=(0.0, 1.0),
-    brow_soft=(0.0, 1.0),
-    makeup=(-0.9, 1.0),
-    lashes=(0.0, 1.0),
-    lip_gloss=(0.0, 1.0),
-    stubble=(-1.5, 1.0),
-    earring_kind=(0.0, 1.0),
-    necklace_kind=(0.0, 1.0),
-    hat_kind=(0.0, 1.0),
-    collar_kind=(0.0, 1.0),
-    cloth_kind=(0.0, 1.0),
-    hand=(-25.0, 1.0),
+    hair_wave=(-0.8, 1.0), hair_front=(0.0, 1.0), hair_tuck=(-1.0, 1.0), hair_recede=(-2.0, 1.0),
+    hair_flare=(0.0, 1.0), hair_gloss=(0.0, 1.0), brow_dark=(0.0, 1.0), brow_soft=(0.0, 1.0), makeup=(-0.9, 1.0),
+    lashes=(0.0, 1.0), lip_gloss=(0.0, 1.0), stubble=(-1.5, 1.0), earring_kind=(0.0, 1.0), necklace_kind=(0.0, 1.0),
+    hat_kind=(0.0, 1.0), collar_kind=(0.0, 1.0), cloth_kind=(0.0, 1.0), hand=(-25.0, 1.0),
 )
 
 # %% ../../nbs/1-faces/02a_identities.ipynb #c3d56c94

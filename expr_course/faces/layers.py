@@ -58,25 +58,8 @@ def nose(c: Canvas, s: Scene) -> None:
 
 # %% ../../nbs/1-faces/02m_layers.ipynb #50969997
 LAYERS = (
-    background,
-    back_hair,
-    neck,
-    necklace,
-    cloth,
-    suit,
-    ears,
-    skin,
-    beard,
-    nose,
-    lenses,
-    eyes,
-    brows,
-    mouth,
-    glasses,
-    front_hair,
-    earrings,
-    hat,
-    hand,
+    background, back_hair, neck, necklace, cloth, suit, ears, skin, beard, nose, lenses, eyes, brows, mouth, glasses,
+    front_hair, earrings, hat, hand,
 )
 LAYER_BOXES = {draw.__name__: draw.box for draw in LAYERS + (redness, bags, freckles)}
 

@@ -66,8 +66,7 @@ def lips(c: Canvas, s: Scene, between) -> None:
         * (1 + 1.5 * s.texture.skin)
     )
     c.paint(
-        0.94 * between(seam_low, bottom),
-        tone * body[:, None] + wet.clamp(min=0)[:, None] * rgb(1.0, 0.93, 0.90, v),
+        0.94 * between(seam_low, bottom), tone * body[:, None] + wet.clamp(min=0)[:, None] * rgb(1.0, 0.93, 0.90, v),
         L_LIP,
     )
 

@@ -52,15 +52,8 @@ def measure(tree, out, faces, processes):
     largest process, KiB a face on the disk"""
     before, clock = resource.getrusage(resource.RUSAGE_CHILDREN), time.perf_counter()
     command = [
-        sys.executable,
-        str(ROOT / "data_scripts" / "prepare_celebamask.py"),
-        str(tree),
-        str(out),
-        "--size",
-        str(SIZE),
-        "--processes",
-        str(processes),
-        "--quiet",
+        sys.executable, str(ROOT / "data_scripts" / "prepare_celebamask.py"), str(tree), str(out), "--size", str(SIZE),
+        "--processes", str(processes), "--quiet",
     ]
     done = subprocess.run(
         command, capture_output=True, text=True, env=dict(os.environ, OMP_NUM_THREADS="1", PYTHONPATH=str(ROOT))
@@ -71,12 +64,8 @@ def measure(tree, out, faces, processes):
     unit = 2**20 if sys.platform == "darwin" else 2**10
     disk = sum(path.stat().st_size for path in out.rglob("*") if path.is_file())
     return {
-        "faces": faces,
-        "processes": processes,
-        "seconds": round(clock, 1),
-        "per_second": round(faces / clock, 2),
-        "per_cpu_second": round(faces / used, 2),
-        "largest_process_mib": round(after.ru_maxrss / unit),
+        "faces": faces, "processes": processes, "seconds": round(clock, 1), "per_second": round(faces / clock, 2),
+        "per_cpu_second": round(faces / used, 2), "largest_process_mib": round(after.ru_maxrss / unit),
         "kib_a_face": round(disk / faces / 1024, 1),
     }
 
@@ -125,10 +114,7 @@ def main(arguments=None):
                 results.append(
                     json.loads(
                         subprocess.run(
-                            [sys.executable, "-c", code],
-                            capture_output=True,
-                            text=True,
-                            check=True,
+                            [sys.executable, "-c", code], capture_output=True, text=True, check=True,
                             env=dict(os.environ, PYTHONPATH=str(ROOT)),
                         ).stdout
                     )

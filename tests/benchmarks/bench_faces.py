@@ -37,12 +37,8 @@ def faces_per_second(size, batch=BATCH, threads=2, seconds=SECONDS, grad=False):
             faces += batch
         clock, used = time.perf_counter() - clock, time.process_time() - used
     return {
-        "size": size,
-        "batch": batch,
-        "threads": torch.get_num_threads(),
-        "gradients": grad,
-        "faces_per_second": round(faces / clock, 1),
-        "faces_per_cpu_second": round(faces / used, 1),
+        "size": size, "batch": batch, "threads": torch.get_num_threads(), "gradients": grad,
+        "faces_per_second": round(faces / clock, 1), "faces_per_cpu_second": round(faces / used, 1),
     }
 
 

@@ -19,12 +19,9 @@ import pytest
 SIZES, SECONDS = (128, 256, 512), 4
 AIM = {("bisenet-slim", 256): 25}  # pictures a second
 NETWORKS = {
-    "unet-slim": ("ParsingUNet", dict(width=16)),
-    "unet-full": ("ParsingUNet", dict(width=64)),
-    "bisenet-slim": ("BiSeNet", dict(width=28, stride=8)),
-    "bisenet-slim-fine": ("BiSeNet", dict(width=28, stride=2)),
-    "bisenet-full": ("BiSeNet", dict(width=64, stride=8)),
-    "thermometer": ("QuickUNet", dict(width=32)),
+    "unet-slim": ("ParsingUNet", dict(width=16)), "unet-full": ("ParsingUNet", dict(width=64)),
+    "bisenet-slim": ("BiSeNet", dict(width=28, stride=8)), "bisenet-slim-fine": ("BiSeNet", dict(width=28, stride=2)),
+    "bisenet-full": ("BiSeNet", dict(width=64, stride=8)), "thermometer": ("QuickUNet", dict(width=32)),
 }
 
 
@@ -50,12 +47,8 @@ def measure(name, size, threads=2, seconds=SECONDS, batch=1):
         clock, used = time.perf_counter() - clock, time.process_time() - used
     unit = 2**20 if sys.platform == "darwin" else 2**10
     return {
-        "network": name,
-        "size": size,
-        "batch": batch,
-        "threads": torch.get_num_threads(),
-        "per_second": round(pictures / clock, 2),
-        "per_cpu_second": round(pictures / used, 2),
+        "network": name, "size": size, "batch": batch, "threads": torch.get_num_threads(),
+        "per_second": round(pictures / clock, 2), "per_cpu_second": round(pictures / used, 2),
         "mib": round((resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) / unit, 1),
     }
 
@@ -65,8 +58,7 @@ def measure_apart(name, size, threads, seconds, batch):
     command = [sys.executable, __file__, "--one", name, str(size), str(threads), str(seconds), str(batch)]
     root = str(Path(__file__).resolve().parents[2])
     environment = dict(
-        os.environ,
-        OMP_NUM_THREADS=str(threads),
+        os.environ, OMP_NUM_THREADS=str(threads),
         PYTHONPATH=os.pathsep.join([root] + [p for p in [os.environ.get("PYTHONPATH")] if p]),
     )
     done = subprocess.run(command, capture_output=True, text=True, env=environment)

@@ -116,14 +116,10 @@ def test_aus_are_joined(new, tmp_path):
 
 # names in the pattern of the real set: model, ethnicity, gender, emotion, gaze and angle vary
 NAMES = [
-    "Rafd090_28_Caucasian_male_angry_frontal.jpg",
-    "Rafd090_41_Kid_female_neutral_frontal.jpg",
-    "Rafd045_28_Caucasian_male_contemptuous_left.jpg",
-    "Rafd135_73_Moroccan_male_surprised_right.jpg",
-    "Rafd090_73_Moroccan_male_happy_right.jpg",
-    "Rafd180_73_Moroccan_male_surprised_right.jpg",
-    "Rafd000_01_Caucasian_female_angry_frontal.jpg",
-    "Rafd090_01_Caucasian_female_sad_frontal.jpg",
+    "Rafd090_28_Caucasian_male_angry_frontal.jpg", "Rafd090_41_Kid_female_neutral_frontal.jpg",
+    "Rafd045_28_Caucasian_male_contemptuous_left.jpg", "Rafd135_73_Moroccan_male_surprised_right.jpg",
+    "Rafd090_73_Moroccan_male_happy_right.jpg", "Rafd180_73_Moroccan_male_surprised_right.jpg",
+    "Rafd000_01_Caucasian_female_angry_frontal.jpg", "Rafd090_01_Caucasian_female_sad_frontal.jpg",
 ]
 
 
@@ -144,9 +140,7 @@ def test_rafd(tmp_path):
     rafd(tmp_path / "r", NAMES)
     (tmp_path / "r" / "cover.jpg").write_bytes(b"x")
     summary = convert(
-        RaFD(tmp_path / "r", aus=tmp_path / "r" / "openface", val=0.25, test=0.25),
-        tmp_path / "out",
-        size=32,
+        RaFD(tmp_path / "r", aus=tmp_path / "r" / "openface", val=0.25, test=0.25), tmp_path / "out", size=32,
         progress=False,
     )
     assert {k: s["people"] for k, s in summary["splits"].items()} == {"train": 2, "val": 1, "test": 1} and sum(
@@ -207,17 +201,8 @@ def test_the_commands(new, tmp_path, capsys):
     rafd(tmp_path / "r", NAMES)
     main_rafd(
         [
-            str(tmp_path / "r"),
-            str(tmp_path / "c"),
-            "--aus",
-            str(tmp_path / "r"),
-            "--angles",
-            "90",
-            "--size",
-            "32",
-            "--quiet",
-            "--processes",
-            "1",
+            str(tmp_path / "r"), str(tmp_path / "c"), "--aus", str(tmp_path / "r"), "--angles", "90", "--size", "32",
+            "--quiet", "--processes", "1",
         ]
     )
     assert capsys.readouterr().out.count("train:") == 3

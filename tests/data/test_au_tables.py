@@ -143,14 +143,9 @@ def test_rows_find_their_pictures():
     big, small = POINTS[0].astype(np.float32), (POINTS[1] / 2).astype(np.float32)
     finder = Finder(
         [
-            AURow("out/a.png", 0, 0, AUS[0]),
-            AURow("b\\c.jpg", 0, 0, AUS[1]),
-            AURow("d/c.jpg", 0, 0, AUS[2]),
-            AURow("two", 0, 0, AUS[3], small),
-            AURow("two", 0, 1, AUS[4], big),
-            AURow("both", 0, 0, AUS[3]),
-            AURow("both", 0, 1, AUS[4]),
-            AURow("v1.2", 0, 0, AUS[5]),
+            AURow("out/a.png", 0, 0, AUS[0]), AURow("b\\c.jpg", 0, 0, AUS[1]), AURow("d/c.jpg", 0, 0, AUS[2]),
+            AURow("two", 0, 0, AUS[3], small), AURow("two", 0, 1, AUS[4], big), AURow("both", 0, 0, AUS[3]),
+            AURow("both", 0, 1, AUS[4]), AURow("v1.2", 0, 0, AUS[5]),
         ]
     )
     assert finder.find("in/a.jpg") is not None and finder.find("b/c.png").name == "b\\c.jpg"

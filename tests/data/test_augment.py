@@ -59,9 +59,7 @@ def test_landmarks_change_places_and_come_back(batch):
 @given(st.lists(st.booleans(), min_size=6, max_size=6))
 def test_only_the_chosen_are_mirrored_and_nothing_else_changes(which):
     some = {
-        "image": torch.rand(6, 3, 8, 8),
-        "aus": torch.rand(6, 17, 2),
-        "source": ["drawn"] * 6,
+        "image": torch.rand(6, 3, 8, 8), "aus": torch.rand(6, 17, 2), "source": ["drawn"] * 6,
         "identity": torch.arange(6),
     }
     kept = {k: v.clone() if isinstance(v, torch.Tensor) else list(v) for k, v in some.items()}

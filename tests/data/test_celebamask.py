@@ -34,10 +34,7 @@ def test_bit_for_bit(tmp_path, grey):
 def test_the_official_split(tmp_path, header):
     celebamask(tmp_path, header=header)
     assert {r.key: r.split for r in CelebAMask(tmp_path).walk().records} == {
-        "0": "train",
-        "1": "train",
-        "2000": "val",
-        "2001": "test",
+        "0": "train", "1": "train", "2000": "val", "2001": "test",
     }
 
 

@@ -63,9 +63,7 @@ def test_rows_and_manifest(album, tmp_path):
     assert (made["kind"], made["size"], made["frame"], made["count"]) == ("toy", 32, dict(FRAME), 8)
     assert str(tmp_path) not in json.dumps([read_manifest(tmp_path / "out" / s) for s in ("train", "val", "test")])
     assert sum(verify(tmp_path / "out").values()) == 16 and {k: s["people"] for k, s in summary["splits"].items()} == {
-        "train": 2,
-        "val": 1,
-        "test": 1,
+        "train": 2, "val": 1, "test": 1,
     }
     assert json.loads((tmp_path / "out" / "summary.json").read_text()) == summary
     assert sum(map(sum, summary["splits"]["train"]["aus"])) == 17 * 8 and "happiness 8" in report(summary)

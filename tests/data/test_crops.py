@@ -123,11 +123,7 @@ def test_landmarks_that_are_no_face(cases):
     # one damaged number
     wrong += [np.where(np.arange(68)[:, None] == k, p + rng.choice([-60, 60], 2), p) for p in POINTS for k in range(68)]
     wrong += [
-        np.zeros((68, 2)),
-        POINTS[0] * np.nan,
-        POINTS[0] * 1e9,
-        POINTS[0][:67],
-        POINTS[0].reshape(-1).reshape(2, 68).T,
+        np.zeros((68, 2)), POINTS[0] * np.nan, POINTS[0] * 1e9, POINTS[0][:67], POINTS[0].reshape(-1).reshape(2, 68).T,
     ]
     for k, p in enumerate(wrong):
         with pytest.raises(ValueError, match="landmarks|eyes"):

@@ -42,17 +42,7 @@ def test_sides():
     assert all(mirrored(m[:, ::-1]) for m in MAPS)
     assert mirrored(np.zeros((4, 4), np.uint8)) is None
     assert [int(v) for v in swap_sides(np.arange(19, dtype=np.uint8)[None])[0]] == [
-        0,
-        1,
-        2,
-        3,
-        5,
-        4,
-        7,
-        6,
-        9,
-        8,
-        *range(10, 19),
+        0, 1, 2, 3, 5, 4, 7, 6, 9, 8, *range(10, 19),
     ]
 
 
@@ -107,14 +97,9 @@ def test_every_way_to_save_a_map(tmp_path):
     grey_palette = Image.fromarray(m).convert("P")
     for k, image in enumerate(
         (
-            Image.fromarray(m),
-            indexed,
-            grey_palette,
-            Image.fromarray(colors),
-            Image.fromarray(colors).quantize(19, dither=0),
-            Image.fromarray(np.stack([m] * 3, -1)),
-            Image.fromarray(m.astype(np.uint16)),
-            Image.fromarray(colors).convert("RGBA"),
+            Image.fromarray(m), indexed, grey_palette, Image.fromarray(colors),
+            Image.fromarray(colors).quantize(19, dither=0), Image.fromarray(np.stack([m] * 3, -1)),
+            Image.fromarray(m.astype(np.uint16)), Image.fromarray(colors).convert("RGBA"),
         )
     ):
         image.save(tmp_path / f"{k}.png")

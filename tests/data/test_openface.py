@@ -84,9 +84,7 @@ def test_a_table_that_does_not_belong_to_the_video(tmp_path):
 def test_where_tables_are_found(tmp_path, place):
     video(tmp_path / "v" / "s" / "a.mp4", FRAMES[:2])
     folder = {
-        "beside": tmp_path / "v" / "s",
-        "processed": tmp_path / "v" / "s" / "processed",
-        "elsewhere": tmp_path / "t",
+        "beside": tmp_path / "v" / "s", "processed": tmp_path / "v" / "s" / "processed", "elsewhere": tmp_path / "t",
     }[place]
     openface_csv(folder / "a.csv", AUS[:2], MOVED[:2], old=True)
     assert len(OpenFace(tmp_path / "v", tables=tmp_path / "t" if place == "elsewhere" else None).walk().records) == 2

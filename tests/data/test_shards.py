@@ -57,11 +57,7 @@ def test_the_manifest_says_what_the_folder_is(home):
     manifest = read_manifest(home / "train")
     made = manifest["settings"]
     assert (made["version"], made["frame"], made["split"], made["count"], made["size"]) == (
-        VERSION,
-        dict(FRAME),
-        "train",
-        20,
-        32,
+        VERSION, dict(FRAME), "train", 20, 32,
     )
     assert made["seeds"] == [SEEDS["train"].start, SEEDS["train"].stop]
     assert [e["faces"] for e in manifest["shards"].values()] == [8, 8, 4]

@@ -28,15 +28,8 @@ def same(a, b):
 def check_batch(batch, n, size):
     "The contract of every source."
     shapes = dict(
-        image=(n, 3, size, size),
-        aus=(n, N_AUS, 2),
-        labels=(n, size, size),
-        landmarks=(n, 68, 2),
-        aus_valid=(n,),
-        labels_valid=(n,),
-        landmarks_valid=(n,),
-        identity=(n,),
-        emotion=(n,),
+        image=(n, 3, size, size), aus=(n, N_AUS, 2), labels=(n, size, size), landmarks=(n, 68, 2), aus_valid=(n,),
+        labels_valid=(n,), landmarks_valid=(n,), identity=(n,), emotion=(n,),
     )
     assert batch.keys() == shapes.keys() | {"source", "version"} and len(batch["source"]) == len(batch["version"]) == n
     for k, shape in shapes.items():

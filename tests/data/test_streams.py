@@ -59,9 +59,7 @@ def test_resumed_to_the_very_next_batch(home, stop):
 def test_states_of_other_streams_are_refused(home):
     state = StreamedFaces(files(home), 7).state_dict()
     for other in (
-        StreamedFaces(files(home), 8),
-        StreamedFaces(files(home, 3), 7),
-        StreamedFaces(files(home), 7, seed=1),
+        StreamedFaces(files(home), 8), StreamedFaces(files(home, 3), 7), StreamedFaces(files(home), 7, seed=1),
         StreamedFaces(files(home), 7, buffer=5),
     ):
         with pytest.raises(ValueError, match="afresh"):

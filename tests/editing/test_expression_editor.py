@@ -66,21 +66,15 @@ def huge_png(side=60_000):
 
 SMILE = {"AU12": 0.8}
 KINDS = {
-    "tensor": lambda: smooth(),
-    "batch of one": lambda: smooth()[None],
-    "half": lambda: smooth().half(),
-    "double": lambda: smooth().double(),
-    "uint8 array": lambda: np.asarray(image()).copy(),
+    "tensor": lambda: smooth(), "batch of one": lambda: smooth()[None], "half": lambda: smooth().half(),
+    "double": lambda: smooth().double(), "uint8 array": lambda: np.asarray(image()).copy(),
     "grey array": lambda: np.asarray(image(mode="L")).copy(),
     "H×W×1": lambda: np.asarray(image(mode="L"))[..., None].copy(),
     "RGBA array": lambda: np.asarray(image(mode="RGBA")).copy(),
     "uint16 array": lambda: np.asarray(image(mode="L")).astype(np.uint16) * 257,
     "float32 array": lambda: (np.asarray(image()) / 255).astype(np.float32),
-    "float64 array": lambda: np.random.default_rng(0).random((64, 64, 3)),
-    "RGB": lambda: image(),
-    "L": lambda: image(mode="L"),
-    "RGBA": lambda: image(mode="RGBA"),
-    "LA": lambda: image(mode="LA"),
+    "float64 array": lambda: np.random.default_rng(0).random((64, 64, 3)), "RGB": lambda: image(),
+    "L": lambda: image(mode="L"), "RGBA": lambda: image(mode="RGBA"), "LA": lambda: image(mode="LA"),
     "16 bit": lambda: Image.fromarray(np.asarray(image(mode="L")).astype(np.uint16) * 257),
 }
 
@@ -233,33 +227,19 @@ def test_emotions():
 
 
 BAD = [
-    (dict(aus={"AU99": 0.5}), "AU99.*AU09"),
-    (dict(aus={"smile": 0.5}), "smile"),
-    (dict(aus={"AU12": 1.5}), r"AU12 = 1\.5.*1\.25"),
-    (dict(aus={"AU12": -2}), "AU12 = -2"),
-    (dict(aus={"AU12": float("nan")}), "AU12 = nan"),
-    (dict(aus={"AU12": float("inf")}), "AU12 = inf"),
-    (dict(aus={"AU12": "much"}), "'much' is no number"),
-    (dict(aus={"AU12": None}), "None is no number"),
-    (dict(aus={"AU12": 0.5, "au12": 0.4}), "twice"),
-    (dict(aus={3: 0.5}), "3"),
-    (dict(aus="AU12=0.8"), "give a dict"),
-    (dict(aus=torch.zeros(16)), "shape 16"),
-    (dict(aus=torch.zeros(2, 17, 2)), "2×17×2"),
-    (dict(aus=torch.tensor(0.5)), "a single number"),
-    (dict(aus=torch.zeros(17, 3)), "17×3"),
-    (dict(aus=torch.zeros(17, dtype=torch.long)), "int64"),
-    (dict(aus=[True] * 17), "bool"),
-    (dict(aus=torch.full((17,), torch.nan)), "AU01 left is nan"),
-    (dict(aus=torch.full((17, 2), 1.3)), r"1\.3"),
-    (dict(), "say what to change"),
-    (dict(aus={}, emotion="fear"), "either"),
-    (dict(emotion="happyness"), "'happiness'"),
-    (dict(emotion=""), "known:"),
-    (dict(emotion="fear", intensity=1.3), "intensity 1.3"),
-    (dict(emotion="fear", intensity=-0.1), "intensity -0.1"),
-    (dict(emotion="fear", intensity=float("nan")), "intensity nan"),
-    (dict(aus={}, intensity="x"), "intensity = 'x'"),
+    (dict(aus={"AU99": 0.5}), "AU99.*AU09"), (dict(aus={"smile": 0.5}), "smile"),
+    (dict(aus={"AU12": 1.5}), r"AU12 = 1\.5.*1\.25"), (dict(aus={"AU12": -2}), "AU12 = -2"),
+    (dict(aus={"AU12": float("nan")}), "AU12 = nan"), (dict(aus={"AU12": float("inf")}), "AU12 = inf"),
+    (dict(aus={"AU12": "much"}), "'much' is no number"), (dict(aus={"AU12": None}), "None is no number"),
+    (dict(aus={"AU12": 0.5, "au12": 0.4}), "twice"), (dict(aus={3: 0.5}), "3"), (dict(aus="AU12=0.8"), "give a dict"),
+    (dict(aus=torch.zeros(16)), "shape 16"), (dict(aus=torch.zeros(2, 17, 2)), "2×17×2"),
+    (dict(aus=torch.tensor(0.5)), "a single number"), (dict(aus=torch.zeros(17, 3)), "17×3"),
+    (dict(aus=torch.zeros(17, dtype=torch.long)), "int64"), (dict(aus=[True] * 17), "bool"),
+    (dict(aus=torch.full((17,), torch.nan)), "AU01 left is nan"), (dict(aus=torch.full((17, 2), 1.3)), r"1\.3"),
+    (dict(), "say what to change"), (dict(aus={}, emotion="fear"), "either"),
+    (dict(emotion="happyness"), "'happiness'"), (dict(emotion=""), "known:"),
+    (dict(emotion="fear", intensity=1.3), "intensity 1.3"), (dict(emotion="fear", intensity=-0.1), "intensity -0.1"),
+    (dict(emotion="fear", intensity=float("nan")), "intensity nan"), (dict(aus={}, intensity="x"), "intensity = 'x'"),
     (dict(aus={"AU12": 1.2}, intensity=1.25), "AU12 = 1.2 times intensity 1.25"),
 ]
 
@@ -271,21 +251,13 @@ def test_bad_wishes(editor, wish, message):
 
 
 BAD_PICTURES = [
-    (lambda: torch.zeros(3, 0, 5), "no pixels"),
-    (lambda: torch.full((3, 8, 8), torch.nan), "NaN"),
-    (lambda: torch.full((3, 8, 8), 7.0), "127.5"),
-    (lambda: torch.zeros(2, 3, 8, 8), "one picture at a time"),
-    (lambda: torch.zeros(3, 8, 8, dtype=torch.uint8), "uint8"),
-    (lambda: torch.zeros(8, 8, 3), "3×H×W"),
-    (lambda: np.zeros((8, 8, 3), np.int64), "int64"),
-    (lambda: np.zeros((8, 8, 2), np.uint8), "8×8×2"),
-    (lambda: np.zeros((0, 8, 3), np.uint8), "no pixels"),
-    (lambda: b"", "empty"),
-    (lambda: b"milk", "not a picture"),
-    (lambda: stored(image())[:2000], "damaged"),
-    (lambda: huge_png(), "too large|more than max_pixels"),
-    (lambda: None, "NoneType"),
-    (lambda: "no/such/file.png", "no file"),
+    (lambda: torch.zeros(3, 0, 5), "no pixels"), (lambda: torch.full((3, 8, 8), torch.nan), "NaN"),
+    (lambda: torch.full((3, 8, 8), 7.0), "127.5"), (lambda: torch.zeros(2, 3, 8, 8), "one picture at a time"),
+    (lambda: torch.zeros(3, 8, 8, dtype=torch.uint8), "uint8"), (lambda: torch.zeros(8, 8, 3), "3×H×W"),
+    (lambda: np.zeros((8, 8, 3), np.int64), "int64"), (lambda: np.zeros((8, 8, 2), np.uint8), "8×8×2"),
+    (lambda: np.zeros((0, 8, 3), np.uint8), "no pixels"), (lambda: b"", "empty"), (lambda: b"milk", "not a picture"),
+    (lambda: stored(image())[:2000], "damaged"), (lambda: huge_png(), "too large|more than max_pixels"),
+    (lambda: None, "NoneType"), (lambda: "no/such/file.png", "no file"),
 ]
 
 
@@ -489,19 +461,11 @@ def test_size(run, tmp_path):
 
 
 REFUSED = [
-    (["AU99=0.5"], "AU99.*AU09"),
-    (["AU12"], "'AU12'.*AU12=[+]0.8"),
-    (["AU12=much"], "'much'.*no number"),
-    (["AU12=0,8"], "0,8"),
-    (["AU12=nan"], "AU12 = nan"),
-    (["AU12=9"], "AU12 = 9"),
-    (["AU12=0.5", "AU12=0.6"], "AU12.*twice"),
-    ([], "say what to change"),
-    (["AU12=1", "--emotion", "fear"], "either"),
-    (["--emotion", "joy"], "joy.*happiness"),
-    (["--emotion", "fear", "--intensity", "2"], "intensity 2"),
-    (["AU12=0.8", "--size", "0"], "size 0"),
-    (["AU12=1.2", "--intensity", "1.25"], "AU12 = 1.2 times"),
+    (["AU99=0.5"], "AU99.*AU09"), (["AU12"], "'AU12'.*AU12=[+]0.8"), (["AU12=much"], "'much'.*no number"),
+    (["AU12=0,8"], "0,8"), (["AU12=nan"], "AU12 = nan"), (["AU12=9"], "AU12 = 9"),
+    (["AU12=0.5", "AU12=0.6"], "AU12.*twice"), ([], "say what to change"), (["AU12=1", "--emotion", "fear"], "either"),
+    (["--emotion", "joy"], "joy.*happiness"), (["--emotion", "fear", "--intensity", "2"], "intensity 2"),
+    (["AU12=0.8", "--size", "0"], "size 0"), (["AU12=1.2", "--intensity", "1.25"], "AU12 = 1.2 times"),
 ]
 
 
@@ -533,9 +497,7 @@ def test_refuses_places(run, tmp_path):
     here = tmp_path / "in.png"
     before = here.read_bytes()
     for target, message in (
-        (here, "its own input"),
-        (tmp_path / "out.jpg", r"\.png"),
-        (tmp_path / "no" / "out.png", "no folder"),
+        (here, "its own input"), (tmp_path / "out.jpg", r"\.png"), (tmp_path / "no" / "out.png", "no folder"),
         (tmp_path, r"\.png"),
     ):
         code, _, err = run(here, target, "AU12=0.8")
@@ -579,8 +541,7 @@ def test_as_a_command(folder, tmp_path):
     assert helped.returncode == 0 and "AU12=+0.8" in helped.stdout
     failed = subprocess.run(
         command + [str(tmp_path / "none.png"), str(tmp_path / "out.png"), "AU12=-0.3", "--weights", str(folder)],
-        capture_output=True,
-        text=True,
+        capture_output=True, text=True,
     )
     assert (
         failed.returncode == 2

@@ -33,10 +33,7 @@ def upload(name, content):
     """What ipywidgets' FileUpload holds."""
     return (
         {
-            "name": name,
-            "type": "image/png",
-            "size": len(content),
-            "content": memoryview(content),
+            "name": name, "type": "image/png", "size": len(content), "content": memoryview(content),
             "last_modified": datetime.now(UTC),
         },
     )
@@ -144,10 +141,7 @@ def test_a_slider_edits_and_reset_undoes(tool):
 def test_one_edit_per_action(tool):
     """However many sliders move, only the state they end in is computed."""
     for action in (
-        *(b.click for b in tool.c.emotions.values()),
-        tool.c.reset.click,
-        tool.c.person.click,
-        tool.c.expression.click,
+        *(b.click for b in tool.c.emotions.values()), tool.c.reset.click, tool.c.person.click, tool.c.expression.click,
         lambda: setattr(tool.sliders["AU01"], "value", 0.3),
     ):
         before = tool.editor.count

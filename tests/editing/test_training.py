@@ -14,16 +14,7 @@ from expr_course.training.command import run
 from expr_course.training.weights import load_network
 
 TINY = dict(
-    steps=4,
-    warm=1,
-    faces=32,
-    cases=8,
-    batch_size=8,
-    edits=4,
-    width=8,
-    judge_width=8,
-    device="cpu",
-    measure_every=2,
+    steps=4, warm=1, faces=32, cases=8, batch_size=8, edits=4, width=8, judge_width=8, device="cpu", measure_every=2,
     sample_every=4,
 )
 

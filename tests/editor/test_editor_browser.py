@@ -48,8 +48,7 @@ def ready(page):
     page.locator(".expr-editor").first.wait_for(timeout=240_000)
     page.locator("img.expr-after").first.wait_for(timeout=60_000)
     until(
-        page,
-        lambda: picture(page, "before") == picture(page, "after"),
+        page, lambda: picture(page, "before") == picture(page, "after"),
         lambda: page.get_by_text("drawn person 12, neutral").count() > 0,
     )
 
@@ -80,9 +79,7 @@ def sliders_and_history(page, start):
         return picture(page, "after")
     drag(page, "AU12 ", 40)
     until(
-        page,
-        lambda: look() != start,
-        lambda: readout(page, "AU12 ") > 0.3,
+        page, lambda: look() != start, lambda: readout(page, "AU12 ") > 0.3,
         lambda: page.get_by_text("agreement with the truth").count() > 0,
     )
     assert picture(page, "before") == start
@@ -104,15 +101,12 @@ def sliders_and_history(page, start):
     assert readout(page, "AU04 ") == 0.2, page.locator("[role=alert]").all_inner_texts()
     press(page, "contempt")  # opens the links of two AUs
     until(
-        page,
-        lambda: page.locator(".widget-slider", has_text="AU12 right side").count() == 1,
-        lambda: readout(page, "AU12 right side") == 0.6,
-        lambda: readout(page, "AU12 left side") == 0,
+        page, lambda: page.locator(".widget-slider", has_text="AU12 right side").count() == 1,
+        lambda: readout(page, "AU12 right side") == 0.6, lambda: readout(page, "AU12 left side") == 0,
     )
     press(page, "happiness")
     until(
-        page,
-        lambda: page.locator(".widget-slider", has_text="AU12 right side").count() == 0,
+        page, lambda: page.locator(".widget-slider", has_text="AU12 right side").count() == 0,
         lambda: readout(page, "AU06 ") == 0.8,
     )
 
@@ -171,10 +165,8 @@ def files(page, tmp_path):
     (tmp_path / "run" / given).write_bytes(pixels)
     command = page.locator(".expr-snippet pre").nth(1).inner_text().split()
     subprocess.run(
-        [sys.executable, "-m", "expr_course.photos.command", *command[1:]],
-        cwd=tmp_path / "run",
-        env=dict(os.environ, PYTHONPATH=str(ROOT)),
-        check=True,
+        [sys.executable, "-m", "expr_course.photos.command", *command[1:]], cwd=tmp_path / "run",
+        env=dict(os.environ, PYTHONPATH=str(ROOT)), check=True,
     )
     assert (tmp_path / "run" / "edited.png").read_bytes() == data, (
         "the command on the page does not make the file that the page saved"
@@ -198,9 +190,7 @@ def uploads(page, tmp_path):
     choose(page, tmp_path / "mine.png")
     page.get_by_text("mine.png: its centred square, 200 pixels").first.wait_for()
     until(
-        page,
-        lambda: page.get_by_role("alert").count() == 0,
-        lambda: picture(page, "before") != start,
+        page, lambda: page.get_by_role("alert").count() == 0, lambda: picture(page, "before") != start,
         lambda: not page.locator("img.expr-truth").first.is_visible(),
     )
 
@@ -236,23 +226,14 @@ def app(tmp_path):
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
     environment = dict(
-        os.environ,
-        PYTHONPATH=str(ROOT),
-        OMP_NUM_THREADS="1",
-        TMPDIR=str(private),
-        IPYTHONDIR=str(private / "ipython"),
-        JUPYTER_RUNTIME_DIR=str(private / "runtime"),
-        JUPYTER_CONFIG_DIR=str(private / "config"),
-        JUPYTER_DATA_DIR=str(private / "data"),
+        os.environ, PYTHONPATH=str(ROOT), OMP_NUM_THREADS="1", TMPDIR=str(private),
+        IPYTHONDIR=str(private / "ipython"), JUPYTER_RUNTIME_DIR=str(private / "runtime"),
+        JUPYTER_CONFIG_DIR=str(private / "config"), JUPYTER_DATA_DIR=str(private / "data"),
     )
     with open(tmp_path / "app.log", "w") as log:
         server = subprocess.Popen(
-            [sys.executable, "-m", "expr_course.editor.page", "--no-browser", f"--port={port}"],
-            env=environment,
-            cwd=private,
-            stdout=log,
-            stderr=log,
-            start_new_session=os.name != "nt",
+            [sys.executable, "-m", "expr_course.editor.page", "--no-browser", f"--port={port}"], env=environment,
+            cwd=private, stdout=log, stderr=log, start_new_session=os.name != "nt",
         )
     try:
         until_up(f"http://127.0.0.1:{port}/voila/static/voila.js", server, tmp_path / "app.log")
@@ -340,12 +321,8 @@ def test_idle_kernels_are_culled(tmp_path):
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
     environment = dict(
-        os.environ,
-        PYTHONPATH=str(ROOT),
-        TMPDIR=str(tmp_path),
-        JUPYTER_RUNTIME_DIR=str(tmp_path),
-        JUPYTER_DATA_DIR=str(tmp_path / "data"),
-        IPYTHONDIR=str(tmp_path / "ipython"),
+        os.environ, PYTHONPATH=str(ROOT), TMPDIR=str(tmp_path), JUPYTER_RUNTIME_DIR=str(tmp_path),
+        JUPYTER_DATA_DIR=str(tmp_path / "data"), IPYTHONDIR=str(tmp_path / "ipython"),
     )
     code = f"from expr_course.editor.page import main; main(['--port={port}', '--minutes=0.25', '--no-browser'], 'print(6 * 7)')"
     with open(tmp_path / "log", "w") as log:

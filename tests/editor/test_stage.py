@@ -170,10 +170,7 @@ def test_pick(kind):
         for name, data in (("a.png", b"data"), ("b.png", b"x" * 400)):
             pick.value = (
                 {
-                    "name": name,
-                    "type": "",
-                    "size": len(data),
-                    "content": memoryview(data),
+                    "name": name, "type": "", "size": len(data), "content": memoryview(data),
                     "last_modified": datetime.now(UTC),
                 },
             )

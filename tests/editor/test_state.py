@@ -181,11 +181,7 @@ def test_code_says_what_the_edit_is(edit, percent, name):
     edit = stretched(edit, percent / 100)
     (editor, source, target, values), more = in_namespace(as_python(edit, name))
     assert (editor, source, target, more.pop("intensity", 1.0), more) == (
-        (),
-        name,
-        "edited.png",
-        edit.intensity,
-        {"entire": True},
+        (), name, "edited.png", edit.intensity, {"entire": True},
     )
     assert torch.equal(au_vector(values, relative=True), asked(edit))
     command, *words = shlex.split(as_command(edit, name))

@@ -96,12 +96,8 @@ def test_a_slider_edits_and_reset_undoes(tool):
 def test_one_edit_per_action(tool):
     slide(tool, "AU04", 0.3)
     for action in (
-        *(b.click for b in tool.c.emotions.values() if b is not tool.c.emotions["neutral"]),
-        tool.c.other.click,
-        tool.c.start.click,
-        tool.c.borrow.click,
-        tool.c.undo.click,
-        tool.c.reset.click,
+        *(b.click for b in tool.c.emotions.values() if b is not tool.c.emotions["neutral"]), tool.c.other.click,
+        tool.c.start.click, tool.c.borrow.click, tool.c.undo.click, tool.c.reset.click,
         lambda: setattr(tool.c.number, "value", 3),
     ):
         before = tool.editor.count
@@ -377,8 +373,7 @@ def test_errors_stay_until_something_works(tool):
     slide(tool, "AU12", 0.8)
     before = tool.stage.widget.after
     for name, data, message in (
-        ("<b>notes</b>.txt", b"milk, bread", "not a picture"),
-        ("big.png", bytes(MAX_BYTES + 1), "8.0 MB"),
+        ("<b>notes</b>.txt", b"milk, bread", "not a picture"), ("big.png", bytes(MAX_BYTES + 1), "8.0 MB"),
         ("half.png", png()[:-30], "damaged"),
     ):
         send(tool.c.pick, name, data)
@@ -442,10 +437,7 @@ def test_files(tool):
     for kind in ("png", "gif", "mp4", "input"):
         tool.c.save[kind].click()
     assert [name for name, _ in out] == [
-        "person-12-edited.png",
-        "person-12-edited.gif",
-        "person-12-edited.mp4",
-        "person-12.png",
+        "person-12-edited.png", "person-12-edited.gif", "person-12-edited.mp4", "person-12.png",
     ] and not tool.error.value
     data = [data for _, data in out]
     picture, film = Image.open(io.BytesIO(data[0])), Image.open(io.BytesIO(data[1]))

@@ -65,9 +65,7 @@ def test_file_sources():
     )
     assert file_source("big.png", png((700, 900))).subject.face.shape == (3, MAX_SIDE, MAX_SIDE)
     for data, message in (
-        (b"", "empty"),
-        (b"milk", "not a picture"),
-        (png()[: len(png()) // 2], "damaged"),
+        (b"", "empty"), (b"milk", "not a picture"), (png()[: len(png()) // 2], "damaged"),
         (bytes(MAX_BYTES + 1), "MB.*smaller"),
     ):
         with pytest.raises(ValueError, match=f"me.png.*{message}"):

@@ -73,16 +73,11 @@ def test_inputs_are_left_alone():
 
 
 @pytest.mark.parametrize("aus, error, says", [
-    (torch.zeros(3, 17), ValueError, "2 people but AUs of shape 3×17"),
-    (torch.zeros(17), ValueError, r"aus\[None\]"),
-    (torch.zeros(2, 16), ValueError, "17"),
-    (torch.zeros(2, 2, 17), ValueError, "2 people"),
-    (torch.full((2, 17), 1.5), ValueError, "divide by 5"),
-    (torch.full((2, 17), -0.1), ValueError, "AU01"),
-    (torch.full((2, 17), float("nan")), ValueError, "nan"),
-    (torch.full((2, 17, 2), float("inf")), ValueError, "inf"),
-    (torch.zeros(2, 17, dtype=torch.long), TypeError, "floating point"),
-    ([[0.0] * 17] * 2, TypeError, "list"),
+    (torch.zeros(3, 17), ValueError, "2 people but AUs of shape 3×17"), (torch.zeros(17), ValueError, r"aus\[None\]"),
+    (torch.zeros(2, 16), ValueError, "17"), (torch.zeros(2, 2, 17), ValueError, "2 people"),
+    (torch.full((2, 17), 1.5), ValueError, "divide by 5"), (torch.full((2, 17), -0.1), ValueError, "AU01"),
+    (torch.full((2, 17), float("nan")), ValueError, "nan"), (torch.full((2, 17, 2), float("inf")), ValueError, "inf"),
+    (torch.zeros(2, 17, dtype=torch.long), TypeError, "floating point"), ([[0.0] * 17] * 2, TypeError, "list"),
 ])
 def test_bad_aus(aus, error, says):
     with pytest.raises(error, match=says):
@@ -397,24 +392,10 @@ def test_directions():
     def moved(name, point):
         return (render(people, states(name).expand(6, -1, -1), 128).landmarks - rest)[:, point]
     for name, point, axis, sign in (
-        ("AU01", 21, 1, -1),
-        ("AU02", 18, 1, -1),
-        ("AU04", 21, 1, 1),
-        ("AU05", 37, 1, -1),
-        ("AU06", 41, 1, -1),
-        ("AU07", 41, 1, -1),
-        ("AU09", 31, 1, -1),
-        ("AU10", 51, 1, -1),
-        ("AU12", 48, 1, -1),
-        ("AU12", 48, 0, -1),
-        ("AU14", 48, 0, 1),
-        ("AU15", 48, 1, 1),
-        ("AU17", 57, 1, -1),
-        ("AU20", 48, 0, -1),
-        ("AU23", 48, 0, 1),
-        ("AU25", 66, 1, 1),
-        ("AU26", 8, 1, 1),
-        ("AU45", 37, 1, 1),
+        ("AU01", 21, 1, -1), ("AU02", 18, 1, -1), ("AU04", 21, 1, 1), ("AU05", 37, 1, -1), ("AU06", 41, 1, -1),
+        ("AU07", 41, 1, -1), ("AU09", 31, 1, -1), ("AU10", 51, 1, -1), ("AU12", 48, 1, -1), ("AU12", 48, 0, -1),
+        ("AU14", 48, 0, 1), ("AU15", 48, 1, 1), ("AU17", 57, 1, -1), ("AU20", 48, 0, -1), ("AU23", 48, 0, 1),
+        ("AU25", 66, 1, 1), ("AU26", 8, 1, 1), ("AU45", 37, 1, 1),
     ):
         assert (moved(name, point)[:, axis] * sign > 0.1).all(), (name, point, moved(name, point))
 
@@ -446,15 +427,6 @@ def test_counterfactual():
 def test_version_and_names():
     assert isinstance(faces.VERSION, str) and faces.FRAME["eyes"] > 0 and len(LABELS) == 19
     assert {
-        "FRAME",
-        "LABELS",
-        "VERSION",
-        "Identity",
-        "sample_identities",
-        "render",
-        "reach",
-        "groups",
-        "mirror",
-        "repeat",
+        "FRAME", "LABELS", "VERSION", "Identity", "sample_identities", "render", "reach", "groups", "mirror", "repeat",
         "replace",
     } <= set(faces.__all__)

@@ -249,9 +249,7 @@ def test_two_callbacks_at_once_lose_nothing(tool, monkeypatch):
     monkeypatch.setattr(explorer, "look", lambda state, size: time.sleep(0.05) or look(state, size))
     at_once(*[lambda name=name: setattr(tool.sliders[name], "value", 0.5) for name in ("AU04", "AU12", "AU26")])
     assert {name: slider.value for name, slider in tool.sliders.items() if slider.value} == {
-        "AU04": 0.5,
-        "AU12": 0.5,
-        "AU26": 0.5,
+        "AU04": 0.5, "AU12": 0.5, "AU26": 0.5,
     }
     assert (tool.state.aus.mean(1) > 0).sum() == 3 and tool.images["face"].value == to_png(look(tool.state, 32).face)
 

@@ -173,9 +173,7 @@ def test_pose_stays_small():
 # ---- landmarks ----
 
 LANDMARKED = [
-    (range(36, 42), ("r_eye",)),
-    (range(42, 48), ("l_eye",)),
-    (range(48, 60), ("mouth", "u_lip", "l_lip")),
+    (range(36, 42), ("r_eye",)), (range(42, 48), ("l_eye",)), (range(48, 60), ("mouth", "u_lip", "l_lip")),
     (range(60, 68), ("mouth",)),
 ]
 
@@ -310,9 +308,7 @@ def test_regions_are_small_and_turn_with_the_head():
 def test_sides_by_name_and_by_number():
     people = sample_identities(3, seed=9)
     left, right, both = (
-        region_mask(people, "AU12L", 64),
-        region_mask(people, "AU12R", 64),
-        region_mask(people, "AU12", 64),
+        region_mask(people, "AU12L", 64), region_mask(people, "AU12R", 64), region_mask(people, "AU12", 64),
     )
     assert torch.equal(left, region_mask(people, "AU12", 64, side=0)) and torch.equal(
         right, region_mask(people, "AU12", 64, side=1)

@@ -37,10 +37,8 @@ def test_smooth(x, y):
 
 def test_shapes_are_level_at_their_ends():
     for shape, ends in (
-        (smooth, (0.0, 1.0)),
-        (lambda x: bump(x, 0 * x, 0, 0, 1, 1), (-1.0, 0.0, 1.0)),
-        (lambda x: ridge(x, 1.0), (-1.0, 0.0, 1.0)),
-        (lambda x: window(x, -1, 1, 0.5), (-1.0, -0.5, 0.5, 1.0)),
+        (smooth, (0.0, 1.0)), (lambda x: bump(x, 0 * x, 0, 0, 1, 1), (-1.0, 0.0, 1.0)),
+        (lambda x: ridge(x, 1.0), (-1.0, 0.0, 1.0)), (lambda x: window(x, -1, 1, 0.5), (-1.0, -0.5, 0.5, 1.0)),
     ):
         x = torch.tensor(ends, requires_grad=True)
         assert torch.autograd.grad(shape(x).sum(), x)[0].abs().max() < 1e-6
@@ -149,16 +147,8 @@ def heights(values):
     _, half, top, seam_top, seam_low, bottom = mouth_curves(p, a, 0 * p.eye_x)
     corner = mouth_curves(p, a, half)[2]
     places = dict(
-        upper=upper,
-        lower=lower,
-        inner=inner,
-        outer=outer,
-        top=top,
-        gap=seam_low - seam_top,
-        bottom=bottom,
-        width=half,
-        corner=corner,
-        chin=jaw_drop(p, a),
+        upper=upper, lower=lower, inner=inner, outer=outer, top=top, gap=seam_low - seam_top, bottom=bottom,
+        width=half, corner=corner, chin=jaw_drop(p, a),
     )
     return {what: place.flatten() for what, place in places.items()}
 
@@ -254,10 +244,7 @@ def test_gradients_are_finite(seed):
     p, u = params(people), torch.linspace(-0.7, 0.7, 141)[None, None]
     a = AUMaps(aus, u)
     curves = [
-        *eye_curves(p, a, u.abs()),
-        *brow_curve(p, a, u.abs()),
-        *mouth_curves(p, a, u.abs()),
-        nose_base(p, a, u.abs()),
+        *eye_curves(p, a, u.abs()), *brow_curve(p, a, u.abs()), *mouth_curves(p, a, u.abs()), nose_base(p, a, u.abs()),
         jaw_skin(p, a, u),
     ]
     gradient = torch.autograd.grad(sum(curve.expand(3, 1, 141).sum() for curve in curves), aus)[0]

@@ -155,19 +155,14 @@ def test_naive_mirrors_fail():
 
 def test_groups():
     people = replace(
-        sample_identities(4, seed=7),
-        skin_tone=torch.tensor([0.0, 0.5, 1.0, 0.9]),
-        yaw=torch.tensor([0.0, 0.9, -0.9, 0.4]),
-        beard=torch.tensor([-1.0, 0.1, 0.5, 1.0]),
-        glasses=torch.tensor([0.9, 0.0, -3.0, 0.5]),
-        age=torch.tensor([0.0, 0.5, 0.8, 1.0]),
+        sample_identities(4, seed=7), skin_tone=torch.tensor([0.0, 0.5, 1.0, 0.9]),
+        yaw=torch.tensor([0.0, 0.9, -0.9, 0.4]), beard=torch.tensor([-1.0, 0.1, 0.5, 1.0]),
+        glasses=torch.tensor([0.9, 0.0, -3.0, 0.5]), age=torch.tensor([0.0, 0.5, 0.8, 1.0]),
     )
     found = groups(people)
     assert found == {
-        "skin tone": ["light", "medium", "dark", "dark"],
-        "age": ["young", "middle", "old", "old"],
-        "beard": ["no beard", "no beard", "beard", "beard"],
-        "pose": ["frontal", "turned", "turned", "frontal"],
+        "skin tone": ["light", "medium", "dark", "dark"], "age": ["young", "middle", "old", "old"],
+        "beard": ["no beard", "no beard", "beard", "beard"], "pose": ["frontal", "turned", "turned", "frontal"],
         "glasses": ["glasses", "no glasses", "no glasses", "glasses"],
     }
 

@@ -78,8 +78,7 @@ def test_the_same_for_x_and_its_counterfactual(seed, top, left):
     a, b = nuisances(x, seed, share=1.0), nuisances(target, seed, share=1.0)
     assert torch.allclose(a[:, :, 32:, 32:], b[:, :, 32:, 32:], atol=1e-5)
     assert not torch.allclose(
-        nuisances(x, seed, share=1.0)[:, :, 32:, 32:],
-        nuisances(target, seed + 1 & 1023, share=1.0)[:, :, 32:, 32:],
+        nuisances(x, seed, share=1.0)[:, :, 32:, 32:], nuisances(target, seed + 1 & 1023, share=1.0)[:, :, 32:, 32:],
         atol=1e-2,
     )
 
@@ -175,14 +174,10 @@ def test_blocks_are_eight_wide(height, width):
 
 
 @pytest.mark.parametrize("change, says", [
-    (dict(images=torch.zeros(3, 8, 8)), "3×8×8"),
-    (dict(images=torch.zeros(2, 1, 8, 8)), "2×1×8×8"),
+    (dict(images=torch.zeros(3, 8, 8)), "3×8×8"), (dict(images=torch.zeros(2, 1, 8, 8)), "2×1×8×8"),
     (dict(images=torch.zeros(0, 3, 8, 8)), "0×3×8×8"),
-    (dict(images=torch.zeros(1, 3, 8, 8, dtype=torch.uint8)), "divide bytes"),
-    (dict(strength=1.5), "strength"),
-    (dict(share=-0.1), "share"),
-    (dict(strength=float("nan")), "strength"),
-    (dict(seed=-1), "seed"),
+    (dict(images=torch.zeros(1, 3, 8, 8, dtype=torch.uint8)), "divide bytes"), (dict(strength=1.5), "strength"),
+    (dict(share=-0.1), "share"), (dict(strength=float("nan")), "strength"), (dict(seed=-1), "seed"),
     (dict(seed=2**31), "seed"),
 ])
 def test_refusals(change, says):

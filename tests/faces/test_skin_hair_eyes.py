@@ -83,14 +83,8 @@ def test_nobody_bald_has_hair_and_short_hair_has_none_behind():
 
 def test_beard_hangs_on_the_jaw_and_spares_the_lips():
     man = replace(
-        repeat(sample_identities(1, seed=2), 2),
-        beard=0.9,
-        moustache=-1.0,
-        stubble=-1.0,
-        hair_front=0.2,
-        yaw=0.0,
-        pitch=0.0,
-        roll=0.0,
+        repeat(sample_identities(1, seed=2), 2), beard=0.9, moustache=-1.0, stubble=-1.0, hair_front=0.2, yaw=0.0,
+        pitch=0.0, roll=0.0,
     )
     s = make_scene(man, states({}, {"AU26": 1.0, "AU25": 0.7}), 96)
     s.where, s.whole = (slice(None),) * 3, s

@@ -156,8 +156,7 @@ def test_a_gradient_for_every_weight_and_pixel(batch):
 def test_side_tasks_can_be_left_out():
     small = draw_faces(face_numbers("train", 0, 0, 4), 32)
     for off, left in (
-        (dict(points=0.0), {"aus", "labels"}),
-        (dict(labels=0.0), {"aus", "points"}),
+        (dict(points=0.0), {"aus", "labels"}), (dict(labels=0.0), {"aus", "points"}),
         (dict(points=0.0, labels=0.0), {"aus"}),
     ):
         (_, terms), = EstimatorTraining(NETWORK | RUN | TINY | off, torch.ones(17, 1)).phases(small, 0)

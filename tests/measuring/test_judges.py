@@ -123,15 +123,7 @@ def test_the_command_asks_the_judges(classifier, monkeypatch, capsys, tmp_path):
     assert (
         bench.main(
             [
-                "--references-only",
-                "--judged",
-                "--cases",
-                "5",
-                "--size",
-                "32",
-                "--device",
-                "cpu",
-                "--out",
+                "--references-only", "--judged", "--cases", "5", "--size", "32", "--device", "cpu", "--out",
                 str(tmp_path / "r.json"),
             ]
         )

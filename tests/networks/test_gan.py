@@ -68,9 +68,7 @@ def test_total_variation_is_a_mean():
 def test_penalty_of_a_linear_critic_is_exact(seed, centre):
     g = torch.Generator().manual_seed(seed)
     w, real, fake = (
-        torch.randn(12, generator=g),
-        torch.randn(5, 3, 2, 2, generator=g),
-        torch.randn(5, 3, 2, 2, generator=g),
+        torch.randn(12, generator=g), torch.randn(5, 3, 2, 2, generator=g), torch.randn(5, 3, 2, 2, generator=g),
     )
     def critic(x):
         return x.flatten(1) @ w

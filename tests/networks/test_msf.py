@@ -66,10 +66,7 @@ def test_skips_by_name_grow_in_order():
     assert sizes == sorted(sizes) and len(set(sizes)) == 4
     for s in MSFUNet.skip_kinds:
         assert MSFUNet(34, 4, "displacement", skips=s)(torch.zeros(1, 3, 32, 32), torch.zeros(1, 17)).shape == (
-            1,
-            3,
-            32,
-            32,
+            1, 3, 32, 32,
         )
     with pytest.raises(ValueError, match="skips='both'"):
         MSFUNet(skips="both")

@@ -234,10 +234,7 @@ def test_blocks_start_narrow_and_without_bias():
     layer = conv(64, 64, 3)
     assert layer.bias is None and abs(layer.weight.std().item() - 0.02) < 0.002
     assert block(3, 8, 4, 2)(image(1)).shape == (1, 8, 16, 16) and block(3, 8, 4, 2, up=True)(image(1)).shape == (
-        1,
-        8,
-        64,
-        64,
+        1, 8, 64, 64,
     )
 
 

@@ -20,18 +20,8 @@ from expr_course.training.recipe import load_recipe
 from expr_course.training.command import run
 
 TINY = dict(
-    steps=4,
-    faces=32,
-    cases=8,
-    tests=8,
-    batch_size=8,
-    width=4,
-    size=32,
-    device="cpu",
-    measure_every=2,
-    sample_every=4,
-    save_every=2,
-    log_every=2,
+    steps=4, faces=32, cases=8, tests=8, batch_size=8, width=4, size=32, device="cpu", measure_every=2, sample_every=4,
+    save_every=2, log_every=2,
 )
 
 
@@ -192,13 +182,7 @@ def test_recipes_are_complete(name, profile):
     s = load_recipe(name, profile)
     make_network(NETWORK | s)
     assert set(s) - set(NETWORK | TERMS | RUN) <= {
-        "recipe",
-        "profile",
-        "task",
-        "description",
-        "seed",
-        "photographs",
-        "order",
+        "recipe", "profile", "task", "description", "seed", "photographs", "order",
     }
 
 

@@ -89,8 +89,7 @@ def test_a_folder_is_read(folder, faces):
 
 def test_the_other_order(tmp_path, faces):
     other = write(
-        tmp_path / "other",
-        faces["image"],
+        tmp_path / "other", faces["image"],
         torch.stack([torch.from_numpy(to_order(numbers(y), "second")) for y in faces["labels"]]),
     )
     with pytest.raises(ValueError, match="Say order 'second'"):
@@ -159,12 +158,7 @@ def test_the_measurement_and_the_command(tmp_path, folder, capsys):
     )
     shell = subprocess.run(
         [
-            sys.executable,
-            "-m",
-            "expr_course.parsing.photographs",
-            str(folder),
-            "--weights",
-            str(tmp_path / "run"),
+            sys.executable, "-m", "expr_course.parsing.photographs", str(folder), "--weights", str(tmp_path / "run"),
             "--json",
         ],
         capture_output=True,

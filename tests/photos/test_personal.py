@@ -57,17 +57,8 @@ def prepare(videos, out):
 
 def recipe(folder, **changes):
     small = dict(
-        data=str(folder),
-        size=32,
-        steps=4,
-        faces=4,
-        cases=8,
-        gap=4,
-        batch_size=4,
-        log_every=2,
-        save_every=2,
-        sample_every=4,
-        measure_every=2,
+        data=str(folder), size=32, steps=4, faces=4, cases=8, gap=4, batch_size=4, log_every=2, save_every=2,
+        sample_every=4, measure_every=2,
     )
     return load_recipe("personal", "smoke") | small | changes
 
@@ -75,11 +66,8 @@ def recipe(folder, **changes):
 def blank(numbers, video=0):
     n = len(numbers)
     return Frames(
-        torch.zeros(n, 3, 8, 8, dtype=torch.uint8),
-        torch.zeros(n, 17, 2),
-        torch.zeros(n, 68, 2),
-        torch.full((n,), video),
-        torch.as_tensor(numbers),
+        torch.zeros(n, 3, 8, 8, dtype=torch.uint8), torch.zeros(n, 17, 2), torch.zeros(n, 68, 2),
+        torch.full((n,), video), torch.as_tensor(numbers),
     )
 
 

@@ -62,18 +62,14 @@ def error(frame, true):
     """Centre and size in half sides, tilt in degrees."""
     tilt = math.atan2(frame.sin * true.cos - frame.cos * true.sin, frame.cos * true.cos + frame.sin * true.sin)
     return (
-        math.hypot(frame.x - true.x, frame.y - true.y) / true.half,
-        abs(math.log(frame.half / true.half)),
+        math.hypot(frame.x - true.x, frame.y - true.y) / true.half, abs(math.log(frame.half / true.half)),
         abs(math.degrees(tilt)),
     )
 
 
 frames = st.builds(
-    lambda x, y, half, turn: Crop(x, y, half, math.cos(turn), math.sin(turn)),
-    st.floats(-20, 120),
-    st.floats(-20, 120),
-    st.floats(9, 80),
-    st.floats(-3.1, 3.1),
+    lambda x, y, half, turn: Crop(x, y, half, math.cos(turn), math.sin(turn)), st.floats(-20, 120),
+    st.floats(-20, 120), st.floats(9, 80), st.floats(-3.1, 3.1),
 )
 
 
@@ -144,9 +140,7 @@ def test_a_box_by_hand(snapshot, face):
     # brows to chin; the head; the frame
     for left, top, right, bottom in ((0.6, 0.45, 0.6, 0.85), (0.8, 1.0, 0.8, 0.95), (1, 1, 1, 1)):
         box = (
-            true.x - left * true.half,
-            true.y - top * true.half,
-            (left + right) * true.half,
+            true.x - left * true.half, true.y - top * true.half, (left + right) * true.half,
             (top + bottom) * true.half,
         )
         found = frame_from_box(photo, box)
@@ -168,11 +162,7 @@ def test_bad_boxes(snapshot, box, message):
 
 def test_nothing_to_find():
     for picture in (
-        plaster(120, 160),
-        torch.zeros(3, 90, 70),
-        torch.rand(3, 64, 64),
-        torch.ones(3, 1, 1),
-        torch.zeros(3, 2, 300),
+        plaster(120, 160), torch.zeros(3, 90, 70), torch.rand(3, 64, 64), torch.ones(3, 1, 1), torch.zeros(3, 2, 300),
     ):
         found, refused = search(picture)
         assert found == []
@@ -265,18 +255,7 @@ def pictures(draw):
         draw(
             st.sampled_from(
                 [
-                    "uint8",
-                    "grey",
-                    "alpha",
-                    "uint16",
-                    "double",
-                    "half",
-                    "RGB",
-                    "L",
-                    "RGBA",
-                    "LA",
-                    "I;16",
-                    "tensor",
+                    "uint8", "grey", "alpha", "uint16", "double", "half", "RGB", "L", "RGBA", "LA", "I;16", "tensor",
                     "tensor64",
                 ]
             )
@@ -284,15 +263,11 @@ def pictures(draw):
     )
     a = rng.integers(0, 256, (height, width, 4)).astype(np.uint8)
     make = {
-        "uint8": lambda: a[..., :3].copy(),
-        "grey": lambda: a[..., 0].copy(),
-        "alpha": lambda: a,
+        "uint8": lambda: a[..., :3].copy(), "grey": lambda: a[..., 0].copy(), "alpha": lambda: a,
         "uint16": lambda: rng.integers(0, 65536, (height, width, 3)).astype(np.uint16),
         "double": lambda: rng.random((height, width, 3)),
-        "half": lambda: rng.random((height, width, 3)).astype(np.float16),
-        "RGB": lambda: Image.fromarray(a[..., :3]),
-        "L": lambda: Image.fromarray(a[..., 0]),
-        "RGBA": lambda: Image.fromarray(a),
+        "half": lambda: rng.random((height, width, 3)).astype(np.float16), "RGB": lambda: Image.fromarray(a[..., :3]),
+        "L": lambda: Image.fromarray(a[..., 0]), "RGBA": lambda: Image.fromarray(a),
         "LA": lambda: Image.fromarray(a[..., :2]),
         "I;16": lambda: Image.fromarray(rng.integers(0, 65536, (height, width)).astype(np.uint16)),
         "tensor": lambda: torch.from_numpy(a[..., :3] / 127.5 - 1).permute(2, 0, 1).float(),
@@ -395,12 +370,9 @@ def test_paste_refuses(snapshot, face):
 @pytest.mark.parametrize("kind", ["array", "PIL", "alpha", "tensor", "sixteen", "grey"])
 def test_edits_a_photograph_and_leaves_the_rest(editor, snapshot, pixels, face, kind):
     image = {
-        "array": pixels,
-        "PIL": Image.fromarray(pixels),
-        "alpha": Image.fromarray(np.dstack([pixels, np.full(pixels.shape[:2], 77, np.uint8)])),
-        "tensor": snapshot[0],
-        "sixteen": pixels.astype(np.uint16) * 257,
-        "grey": Image.fromarray(pixels).convert("L"),
+        "array": pixels, "PIL": Image.fromarray(pixels),
+        "alpha": Image.fromarray(np.dstack([pixels, np.full(pixels.shape[:2], 77, np.uint8)])), "tensor": snapshot[0],
+        "sixteen": pixels.astype(np.uint16) * 257, "grey": Image.fromarray(pixels).convert("L"),
     }[kind]
     kept = image.copy() if not isinstance(image, torch.Tensor) else image.clone()
     out, zero = edit_photo(editor, image, WISH, box=face.box), edit_photo(editor, image, {"AU12": 0.0}, box=face.box)
@@ -614,8 +586,7 @@ def test_a_folder_with_bad_files(run, folder, pixels):
 
 def test_folders_that_cannot_be(run, folder):
     for source, target, message in (
-        (folder / "in", folder / "in", "folder of their own"),
-        (folder / "in", folder / "none", "must be one too"),
+        (folder / "in", folder / "in", "folder of their own"), (folder / "in", folder / "none", "must be one too"),
         (folder / "out", folder / "in", "no picture in the folder"),
         (folder / "none.png", folder / "x.png", "no file"),
     ):
@@ -660,8 +631,7 @@ def test_as_a_command(weights, tmp_path):
     assert helped.returncode == 0 and "--face" in helped.stdout and "AU12=+0.8" in helped.stdout
     failed = subprocess.run(
         command + [str(tmp_path / "none.png"), str(tmp_path / "out.png"), "AU12=-0.3", "--weights", str(weights)],
-        capture_output=True,
-        text=True,
+        capture_output=True, text=True,
     )
     assert (
         failed.returncode == 2
@@ -677,12 +647,7 @@ def test_damaged_files_never_stop_a_batch(run, folder, pixels, cases, face):
     whole_files = [
         (f".{ending}", stored(small, format))
         for ending, format in (
-            ("png", "PNG"),
-            ("jpg", "JPEG"),
-            ("gif", "GIF"),
-            ("webp", "WEBP"),
-            ("tif", "TIFF"),
-            ("bmp", "BMP"),
+            ("png", "PNG"), ("jpg", "JPEG"), ("gif", "GIF"), ("webp", "WEBP"), ("tif", "TIFF"), ("bmp", "BMP"),
         )
     ]
     (folder / "in" / "photo.png").unlink()

@@ -266,13 +266,7 @@ def test_two_processes_agree_and_resume(tmp_path):
     script.write_text(TWO)
     env = ENV | {"ACCELERATE_USE_CPU": "true", "PYTHONPATH": f"{SCRIPT.parents[1]}{os.pathsep}{SCRIPT.parent}"}
     command = [
-        sys.executable,
-        "-m",
-        "torch.distributed.run",
-        "--standalone",
-        "--nproc_per_node",
-        "2",
-        str(script),
+        sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2", str(script),
         str(tmp_path),
     ]
     done = subprocess.run(command, env=env, capture_output=True, text=True, timeout=240)

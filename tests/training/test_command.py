@@ -47,11 +47,7 @@ def test_a_run_leaves_everything(recipe, capsys):
     assert main([recipe, "--profile", "smoke"]) == 0
     out = Path("runs/toy-smoke")
     assert sorted(p.name for p in out.iterdir()) == [
-        "card.json",
-        "checkpoints",
-        "metrics.jsonl",
-        "recipe.json",
-        "samples",
+        "card.json", "checkpoints", "metrics.jsonl", "recipe.json", "samples",
     ]
     card = json.loads((out / "card.json").read_text())
     assert (
@@ -115,19 +111,8 @@ def test_tasks_exist():
 @pytest.mark.timeout(300)
 def test_the_demo_killed_and_resumed_as_a_command(tmp_path):
     command = [
-        sys.executable,
-        "-m",
-        "expr_course.training.command",
-        "demo",
-        "--profile",
-        "smoke",
-        "--set",
-        "steps=200",
-        "--set",
-        "save_every=5",
-        "--set",
-        "device=cpu",
-        "--out",
+        sys.executable, "-m", "expr_course.training.command", "demo", "--profile", "smoke", "--set", "steps=200",
+        "--set", "save_every=5", "--set", "device=cpu", "--out",
     ]
     env = os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": str(HERE.parents[1])}
     assert (

@@ -67,11 +67,7 @@ def draw():
 
     import numpy as np
     return (
-        random.random(),
-        float(np.random.rand()),
-        float(np.random.randn()),
-        torch.rand(3).tolist(),
-        random.gauss(0, 1),
+        random.random(), float(np.random.rand()), float(np.random.randn()), torch.rand(3).tolist(), random.gauss(0, 1),
     )
 
 

@@ -189,9 +189,7 @@ def test_fingerprint():
     # the values count, not how they lie in memory
     assert fingerprint(a) == fingerprint(a | {"x": a["x"].t().contiguous().t()})
     for changed in (
-        a | {"y": torch.tensor(1.0000001)},
-        a | {"w": a["x"]},
-        {"x": a["x"], "yy": a["y"], "z": a["z"]},
+        a | {"y": torch.tensor(1.0000001)}, a | {"w": a["x"]}, {"x": a["x"], "yy": a["y"], "z": a["z"]},
         a | {"y": torch.tensor(1.0).half()},
     ):
         assert fingerprint(changed) != fingerprint(a)
@@ -210,24 +208,12 @@ def test_card(tmp_path):
 
 def test_describe():
     card = dict(
-        recipe=dict(recipe="relative", profile="cpu"),
-        seed=3,
-        steps=10_500,
-        seconds=1500.0,
-        device="cpu (8 threads)",
-        data="drawn faces",
-        metrics={"val/error": 0.8512, "val/leak": None},
-        versions={"torch": "2.14.1"},
+        recipe=dict(recipe="relative", profile="cpu"), seed=3, steps=10_500, seconds=1500.0, device="cpu (8 threads)",
+        data="drawn faces", metrics={"val/error": 0.8512, "val/leak": None}, versions={"torch": "2.14.1"},
     )
     text = describe(card)
     for part in (
-        "relative",
-        "cpu",
-        "seed 3",
-        "drawn faces",
-        "10,500 steps, 25 minutes",
-        "val/error 0.851",
-        "torch 2.14.1",
+        "relative", "cpu", "seed 3", "drawn faces", "10,500 steps, 25 minutes", "val/error 0.851", "torch 2.14.1",
     ):
         assert part in text
     assert "leak" not in text and describe({})

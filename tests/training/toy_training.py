@@ -32,8 +32,7 @@ class Toy(System):
         yield (
             "d",
             {
-                "real": -self.d(batch["x"]).mean(),
-                "fake": self.d(fake.detach()).mean(),
+                "real": -self.d(batch["x"]).mean(), "fake": self.d(fake.detach()).mean(),
                 "size": self.d(batch["x"]).square().mean(),
             },
         )
