@@ -15,8 +15,8 @@ from typing import Any
 
 import torch
 
-from ..data.crops import whole
-from ..editing.files import (edit_arguments as arguments, check_target, in_words, named_values, politely, provenance,
+from ..data.crops import crop_of_picture
+from ..editing.files import (arguments, check_target, in_words, named_values, politely, provenance,
                                        save_png, smaller)
 from ..editing.expression_editor import ExpressionEditor, square
 from .find import Found, change, pick, search
@@ -29,7 +29,7 @@ SMALL = 256     # pixels of the shorter side: up to here, a picture without a fo
 def fills(found: Found, width: int, height: int) -> bool:
     """Whether a face lies in the picture's centred square as in a crop: a centre, size and tilt that differ little from
     its own frame's"""
-    return change(whole(width, height), found.frame) < 0.5
+    return change(crop_of_picture(width, height), found.frame) < 0.5
 
 def decide(
     picture: Picture, face: int | str | None = None, box: list[float] | None = None, entire: bool = False

@@ -16,7 +16,7 @@ from expr_course.data import shards
 from expr_course.data.sources import (SEEDS, CachedFaces, DrawnFaces, draw_faces, face_numbers, features, split_of,
                                       to_bytes)
 from expr_course.faces import FRAME, VERSION
-from expr_course.data.shards import (FaceShards, epoch_order, main, make_faces, open_faces, read_manifest,
+XX
                                      read_shard, verify, write_whole)
 
 SMALL = dict(count=20, size=32, shard_size=8, progress=False)
