@@ -27,7 +27,7 @@ from ..networks.gan import (Discriminator, MatchingDiscriminator, adversarial_lo
                                       au_loss_real, critic_loss, gradient_penalty, hinge_matching_loss,
                                       total_variation, wrong_aus)
 from ..networks.critic import MatchingJudge
-from ..training.learner import Learner, System, make_schedule
+from ..training.learner import Learner, System, linear_decay
 from ..measuring.metrics import edit_alignment, edit_error, leak
 from ..networks.msf import MSFUNet
 from ..training.recipe import complete
@@ -232,7 +232,7 @@ def fit(system: System, source: Any, s: dict[str, Any], callbacks: list, out: Pa
         source,
         s["steps"],
         callbacks,
-        schedule=make_schedule("linear", start=0.6),
+        schedule=linear_decay(0.6),
         clip=10.0,
         ema=s["ema"],
         out=out,
