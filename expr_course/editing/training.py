@@ -18,7 +18,7 @@ from torch import Tensor, nn
 
 # %% ../../nbs/5-editing/11a_relative_training.ipynb #ffca0aba
 from ..action_units import relative
-from ..training.callbacks import look
+from ..training.callbacks import watched
 from ..training.checkpoint import standard_callbacks
 from ..data.sources import (CachedFaces, DrawnFaces, Source, draw_faces, face_numbers, from_bytes,
                                       people, to_bytes)
@@ -204,7 +204,7 @@ class Measure:
     def after_step(self, learner: Learner) -> None:
         if learner.step % self.every and learner.step != learner.steps: return
         x, asked, truth = (self.watch[k] for k in ("image", "asked", "partner"))
-        with look(learner) as system:
+        with watched(learner) as system:
             y = torch.cat(
                 [
                     system.generator(a.to(learner.device), b.to(learner.device)).float().cpu()
@@ -240,7 +240,7 @@ def fit(system: System, source: Any, s: dict[str, Any], callbacks: list, out: Pa
         device=s["device"],
     )
     learner.fit(resume)
-    with look(learner) as done:
+    with watched(learner) as done:
         save_network(out / "generator.safetensors", done.generator, size=s["size"])
     return {
         "data": f"{s['faces']} drawn faces {VERSION}, {s['size']} px, train split",

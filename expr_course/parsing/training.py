@@ -19,7 +19,7 @@ from torch import Tensor, nn
 # %% ../../nbs/6-parsing/13d_parser_training.ipynb #ba3be5c6
 from ..action_units import au_index
 from ..data.augment import mirror_faces, mirror_table
-from ..training.callbacks import look
+from ..training.callbacks import watched
 from ..training.checkpoint import standard_callbacks
 from ..data.sources import CachedFaces, DrawnFaces, draw_faces, expressions, face_numbers, mix_seed, people
 from ..device import pick_device
@@ -28,7 +28,8 @@ from .labels import check_labels
 from ..training.learner import Learner, Schedule, System, warmup
 from .unet import class_weights, cross_entropy, dice_loss, hard_examples
 from ..plots import color_labels
-from ..training.weights import builder, save_network
+from ..registry import find_network
+from ..training.weights import save_network
 from ..training.recipe import complete
 from .scores import ParsingMeter
 
@@ -194,7 +195,7 @@ RUN = dict(
 def make_network(s: dict[str, Any]) -> nn.Module:
     "The network that settings ask for, see NETWORK; ValueError for one that the package does not build"
     more = {"stride": s["stride"]} if s["net"] == "BiSeNet" else {}
-    return builder(s["net"])(width=s["width"], **more)
+    return find_network(s["net"])(width=s["width"], **more)
 
 class ParserTraining(System):
     """Trains a parser on batches with `image` and `labels`. settings: NETWORK, TERMS, RUN; weights: of the 19 classes,
@@ -260,7 +261,7 @@ class MeasureParser:
 
     def after_step(self, learner: Learner) -> None:
         if learner.step % self.every and learner.step != learner.steps: return
-        with look(learner) as system:
+        with watched(learner) as system:
             found = measure(system.network, self.watch["image"], self.watch["labels"])
         learner.record |= {
             f"val/{k}": found[k] for k in ("miou19", "miou9", "miou7", "boundary", "accuracy") if found[k] is not None
@@ -297,7 +298,7 @@ def fit_parser(settings: dict[str, Any], out: Path, resume: bool, weights: Tenso
     )
     learner.fit(resume)
     test = DrawnFaces("test", s["size"], s["tests"], 0).batch(0)
-    with look(learner) as done:
+    with watched(learner) as done:
         save_network(out / "parser.safetensors", done.network, size=s["size"])
         scores = {"drawn": measure(done.network, test["image"], test["labels"])}
         return {

@@ -18,7 +18,7 @@ from expr_course.photos.personal import (PERSON, PairSource, Frames, au_distance
 from expr_course.training.weights import WEIGHTS, load_network, read_weights
 from expr_course.training.recipe import load_recipe
 from expr_course.editing.training import PairedFaces
-from expr_course.training.command import main, run
+from expr_course.training.command import main, run_recipe
 
 quick = settings(deadline=None, max_examples=25)
 COUNT, SIZE = 96, 64
@@ -245,7 +245,7 @@ def test_the_source_mirrors_every_second_pair_and_appends_drawn_ones(frames, pai
 @pytest.fixture(scope="module")
 def trained(folder):
     out = folder.parent / "model"
-    return out, run(recipe(folder), out)
+    return out, run_recipe(recipe(folder), out)
 
 
 def test_a_run_leaves_an_editor_and_a_card_that_says_whose_it_is(trained, folder):
@@ -273,13 +273,13 @@ def test_a_resumed_run_ends_with_the_same_bits(trained, folder):
     shutil.copytree(out, again)
     (again / "generator.safetensors").unlink()
     shutil.rmtree(again / "checkpoints" / "step-000004")     # as if it had been killed after step 2 and before step 4
-    run(recipe(folder), again, resume=True)
+    run_recipe(recipe(folder), again, resume=True)
     whole, parts = (read_weights(p / "generator.safetensors")[0] for p in (out, again))
     assert whole.keys() == parts.keys() and all(torch.equal(whole[k], parts[k]) for k in whole)
 
 
 def test_pairs_teach_what_was_asked(folder, frames, tmp_path):
-    card = run(recipe(folder, size=64, steps=24, batch_size=8, rehearse=0.0, cases=24), tmp_path / "run")
+    card = run_recipe(recipe(folder, size=64, steps=24, batch_size=8, rehearse=0.0, cases=24), tmp_path / "run")
     before, after = (card["scores"][k] for k in ("before", "after"))
     assert (
         after["alignment"]["mean"] > before["alignment"]["mean"]
@@ -288,7 +288,7 @@ def test_pairs_teach_what_was_asked(folder, frames, tmp_path):
 
 
 def test_without_pairs_it_is_the_training_of_11b(folder, tmp_path):
-    card = run(recipe(folder, pair=0.0, adversarial=1.0, au=20.0, warm=2, rehearse=0.0), tmp_path / "run")
+    card = run_recipe(recipe(folder, pair=0.0, adversarial=1.0, au=20.0, warm=2, rehearse=0.0), tmp_path / "run")
     assert {"judge/score", "judge/au", "generator/adversarial", "generator/au"} <= set(
         card["metrics"]
     ) and "generator/pair" not in card["metrics"]
