@@ -4,8 +4,8 @@
 
 # %% auto #0
 __all__ = ['NAMES', 'NETWORK', 'RUN', 'emotional', 'draw_emotions', 'ExpressionHead', 'ExpressionClassifier', 'known',
-           'chosen_from', 'confusion', 'accuracy', 'answers', 'tables_of', 'ClassifierTraining', 'train',
-           'load_classifier', 'saliency', 'focus']
+           'confusion', 'accuracy', 'answers', 'tables_of', 'ClassifierTraining', 'train', 'load_classifier',
+           'saliency', 'focus']
 
 # %% ../../nbs/4-measuring/07c_expression_classifier.ipynb #53adfe91
 from collections.abc import Callable, Iterator
@@ -18,13 +18,13 @@ from torch import Tensor, nn
 
 # %% ../../nbs/4-measuring/07c_expression_classifier.ipynb #51dc88d3
 from ..action_units import EMOTIONS, N_AUS, au_index, emotion_vector
-from ..training.callbacks import look
+from ..training.callbacks import watched
 from ..training.checkpoint import standard_callbacks
 from ..data.sources import draw_faces, face_numbers, mix_seed
 from ..device import pick_device
 from .estimator import AUEstimator, benchmark_faces, load_estimator, pretrained, shake
 from ..faces import VERSION
-from ..training.learner import FunctionSource, Learner, System, cosine
+from ..training.learner import Learner, System, cosine, random_batches
 from ..training.recipe import complete
 
 # %% ../../nbs/4-measuring/07c_expression_classifier.ipynb #d0c807a4
@@ -99,15 +99,6 @@ def known(estimator: AUEstimator, batches: Iterator[dict[str, Any]], views: int,
             features.append(estimator.features(image.to(device)).float().cpu())
             emotion.append(batch["emotion"].cpu())
     return {"features": torch.cat(features), "emotion": torch.cat(emotion)}
-
-def chosen_from(cards: dict[str, Tensor], batch_size: int, seed: int) -> FunctionSource:
-    "A source whose batch k is a choice that depends on seed and k alone"
-    def batch(k: int) -> dict[str, Tensor]:
-        chosen = torch.randint(
-            len(cards["emotion"]), (batch_size,), generator=torch.Generator().manual_seed(mix_seed("chosen", seed, k))
-        )
-        return {name: values[chosen] for name, values in cards.items()}
-    return FunctionSource(batch)
 
 # %% ../../nbs/4-measuring/07c_expression_classifier.ipynb #7d6f2bcc
 def confusion(answer: Tensor, truth: Tensor, classes: int = len(NAMES)) -> Tensor:
@@ -184,7 +175,7 @@ def train(settings: dict[str, Any], out: Path, resume: bool) -> dict[str, Any]:
     system = ClassifierTraining(s, cards["features"].shape[1])
     learner = Learner(
         system,
-        chosen_from(cards, s["batch_size"], s["seed"]),
+        random_batches(cards, s["batch_size"], s["seed"]),
         s["steps"],
         standard_callbacks(s["log_every"], s["save_every"]),
         schedule=cosine(),
@@ -195,7 +186,7 @@ def train(settings: dict[str, Any], out: Path, resume: bool) -> dict[str, Any]:
         device=s["device"],
     )
     learner.fit(resume)
-    with look(learner) as done:
+    with watched(learner) as done:
         network = ExpressionClassifier(estimator, done.head).eval()
         pretrained().save_network(
             out / "classifier.safetensors", done.head, estimator=pretrained().fingerprint(estimator.state_dict())

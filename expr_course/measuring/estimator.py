@@ -21,7 +21,7 @@ from torch import Tensor, nn
 # %% ../../nbs/4-measuring/07a_au_estimator.ipynb #ad695364
 from ..action_units import AUS, N_AUS, RIVALS, au_index
 from ..data.augment import mirror_faces
-from ..training.callbacks import look
+from ..training.callbacks import watched
 from ..training.checkpoint import standard_callbacks
 from ..data.sources import (CachedFaces, DrawnFaces, draw_faces, expressions, face_numbers, from_bytes,
                                       mix_seed, split_seed, to_bytes)
@@ -351,7 +351,7 @@ class MeasureEstimator:
 
     def after_step(self, learner: Learner) -> None:
         if learner.step % self.every and learner.step != learner.steps: return
-        with look(learner) as system:
+        with watched(learner) as system:
             found = score(read_all(system.network, self.watch["image"]), self.watch["aus"])
         learner.record |= {f"val/{k}": found[k] for k in ("r2", "least", "mae") if found[k] is not None}
 
@@ -407,7 +407,7 @@ def train(settings: dict[str, Any], out: Path, resume: bool) -> dict[str, Any]:
         device=s["device"],
     )
     learner.fit(resume)
-    with look(learner) as done:
+    with watched(learner) as done:
         pretrained().save_network(out / "estimator.safetensors", done.network, size=s["size"])
         scores = {
             name: score(read_all(done.network, image), aus)

@@ -13,7 +13,7 @@ from expr_course.data.sources import draw_faces, face_numbers, split_of
 from expr_course.measuring.estimator import AUEstimator
 from expr_course.training.weights import fingerprint, save_network
 from expr_course.training.recipe import load_recipe
-from expr_course.training.command import run
+from expr_course.training.command import run_recipe
 
 TINY = dict(size=32, width=8, blocks=[1, 1], cells=8, hidden=32)
 
@@ -171,7 +171,7 @@ def test_the_recipe(tmp_path, estimator):
     settings = load_recipe("classifier", "smoke") | dict(
         estimator=str(tmp_path / "judge"), faces=16, tests=8, limit=10, device="cpu"
     )
-    card = run(settings, tmp_path / "run")
+    card = run_recipe(settings, tmp_path / "run")
     assert (
         card["names"] == list(NAMES)
         and sum(map(sum, card["scores"]["drawn"]["confusion"])) == 8
@@ -179,4 +179,4 @@ def test_the_recipe(tmp_path, estimator):
     )
     assert load_classifier(tmp_path / "run", estimator).name(torch.zeros(1, 3, 64, 64))[0] in NAMES
     with pytest.raises(FileNotFoundError, match="estimator"):
-        run(settings | dict(estimator=str(tmp_path / "none")), tmp_path / "other")
+        run_recipe(settings | dict(estimator=str(tmp_path / "none")), tmp_path / "other")

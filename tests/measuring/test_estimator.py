@@ -18,7 +18,7 @@ from expr_course.measuring.estimator import (NETWORK, RUN, AUEstimator, BusyFace
 from expr_course.training.learner import Learner
 from expr_course.training.weights import load_network, save_network
 from expr_course.training.recipe import load_recipe, recipes
-from expr_course.training.command import run
+from expr_course.training.command import run_recipe
 
 TINY = dict(size=32, width=8, blocks=[1, 1], cells=8, hidden=32)
 
@@ -312,13 +312,13 @@ def test_the_recipe(tmp_path):
     settings = load_recipe("estimator", "smoke") | dict(
         size=32, width=8, faces=16, cases=8, tests=10, steps=4, save_every=2, device="cpu"
     )
-    card = run(settings, tmp_path / "whole")
+    card = run_recipe(settings, tmp_path / "whole")
     assert set(card["scores"]) == {"benchmark", "spoilt", "half size"} and card["parameters"] == sum(
         p.numel() for p in load_estimator(tmp_path / "whole").parameters()
     )
-    run(settings | dict(steps=2), tmp_path / "parts")
+    run_recipe(settings | dict(steps=2), tmp_path / "parts")
     with pytest.raises(ValueError):
-        run(settings | dict(width=16), tmp_path / "parts", resume=True)
+        run_recipe(settings | dict(width=16), tmp_path / "parts", resume=True)
     assert load_network(tmp_path / "whole" / "estimator.safetensors")[1]["size"] == 32
 
 
