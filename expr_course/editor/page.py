@@ -54,7 +54,7 @@ def voila_arguments(
 def page_arguments() -> argparse.ArgumentParser:
     "The command line of the page"
     arguments = argparse.ArgumentParser(
-        "expr_course.editor.page",
+        "python -m expr_course.editor.page",
         description="Serve the face editor as a page, for the browsers of this machine. "
         "Nothing that a visitor uploads is stored.",
     )
@@ -73,7 +73,7 @@ def main(argv: list[str] | None = None, code: str = PAGE) -> int:
         from voila.app import Voila
     except ImportError:
         remedy = "the page needs voila: install the notebook extra, pip install 'expr_course[lab]'"
-        print(f"expr_course.editor.page: {remedy}", file=sys.stderr)
+        print(f"python -m expr_course.editor.page: {remedy}", file=sys.stderr)
         return 2
     with tempfile.TemporaryDirectory() as folder:
         page = write_text(Path(folder) / "face-editor.ipynb", json.dumps(notebook(code)))

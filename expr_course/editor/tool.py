@@ -21,9 +21,9 @@ from .panel import Tiles, arranged, controls, slider_panel, square_image
 from .session import MIME, Outcome, Session, made_file
 from .stage import make_snippet, make_stage
 from .views import bars, check_upload, file_portrait
-from ..faces.explorer import WidgetTool, lab
 from ..parsing.viewer import overlay
 from ..plots import difference, show_images, to_png
+from ..widgets import WidgetTool, lab
 
 # %% ../../nbs/9-editor/19g_editor.ipynb #d7c80075
 NOBODY = "This editor has no estimator of action units, so what was obtained is not measured."
