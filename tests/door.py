@@ -11,7 +11,7 @@ from lessons import NBS, PACKAGE, ROOT, code_cells, lessons, parts, prose_cells,
 
 SHORT = (
     "00_tour", "01_action_units", "02n_drawing", "06a_metrics", "08_unet", "09_msf", "10a_gan_losses",
-    "11a_relative_training", "13c_parsing_unet", "19e_editor",
+    "11a_relative_training", "13c_parsing_unet", "19g_editor",
 )  # the short path, in order
 LEAVE_WITH = {
     "faces": "a vocabulary for faces, v_rel = v_tgt − v_src, and a drawn face whose every muscle is known",

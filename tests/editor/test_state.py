@@ -173,7 +173,7 @@ def in_namespace(code):
     calls = []
     lines = (
         code.replace("from expr_course.photos.command import edit_photo_file", "")
-        .replace("from expr_course.editing.expression_editor import ExpressionEditor", "")
+        .replace("from expr_course.editing import ExpressionEditor", "")
         .replace("from pathlib import Path", "")
     )
     fake = type("E", (), {"from_pretrained": staticmethod(lambda *a: a)})
@@ -210,6 +210,12 @@ def test_code_says_where_the_face_is(where, flags):
 def test_code_names_weights():
     assert in_namespace(as_python(Edit(), "a.png", weights="my folder"))[0][0] == ("my folder",)
     assert shlex.split(as_command(Edit(), "a.png", weights="my folder"))[-2:] == ["--weights", "my folder"]
+
+
+def test_code_with_an_editor_of_ones_own_loads_none():
+    code, command = as_python(Edit(), "a.png", own=True), as_command(Edit(), "a.png", own=True)
+    assert "from_pretrained" not in code and "ExpressionEditor" not in code and "# editor: the one you gave\n" in code
+    assert command == "# with the weights of your editor: --weights FOLDER\n" + as_command(Edit(), "a.png")
 
 
 @pytest.mark.parametrize(
