@@ -18,7 +18,7 @@ import numpy as np
 from ..action_units import EMOTIONS
 from .au_tables import join, pack, read_text, unpack
 from .convert import Collection, Face, Record, Walk, add_shares, assign_splits, parser, run
-from .crops import Crop, check_landmarks, crop_of_box, crop_of_landmarks, whole
+from .crops import Crop, check_landmarks, crop_of_box, crop_of_landmarks, crop_of_picture
 
 # %% ../../nbs/2-data/03j_affectnet.ipynb #e55bbe7d
 def read_array(path: Path) -> np.ndarray:
@@ -74,9 +74,9 @@ def place(
             return crop_of_box(*box), None, "a guess from the box"
         except ValueError:
             pass
-    if cropped: return whole(width, height), None, "the whole picture"
+    if cropped: return crop_of_picture(width, height), None, "the crop_of_picture picture"
     raise ValueError(
-        "nothing says where the face is: join a table of OpenFace with landmarks (--aus), or say --whole if the pictures are cropped to the face already"
+        "nothing says where the face is: join a table of OpenFace with landmarks (--aus), or say --crop_of_picture if the pictures are cropped to the face already"
     )
 
 # %% ../../nbs/2-data/03j_affectnet.ipynb #dac1673c
@@ -106,7 +106,7 @@ class AffectNet2021(Collection):
         try:
             own = read_array(notes.with_name(f"{path.stem}_lnd.npy")).astype(np.float64).reshape(68, 2)
         except ValueError:
-            pass  # the picture is a crop already; counted as "the whole picture"
+            pass  # the picture is a crop already; counted as "the crop_of_picture picture"
         aus, points = unpack(*record.data)
         image = self.image(record.key)
         crop, points, how = place(*image.shape[1:], points, own, None, cropped=True)
@@ -258,9 +258,9 @@ def read_rafd(stem: str) -> tuple[int, str, int]:
 @dataclass
 class RaFD(Collection):
     """The Radboud Faces Database, by file name, split by model. angles: cameras to take (90 is frontal). aus: a table
-    of AUs with landmarks to join. whole: the pictures are cropped to the face already."""
+    of AUs with landmarks to join. crop_of_picture: the pictures are cropped to the face already."""
     angles: tuple[int, ...] = (45, 90, 135)
-    whole: bool = False
+    crop_of_picture: bool = False
     val: float = 0.1
     test: float = 0.1
     aus: Path | None = None

@@ -15,7 +15,7 @@ from typing import Any
 from torch import Tensor
 
 from ..editing import ExpressionEditor
-from ..editing.sliders import Subject
+from ..editing.views import Subject
 from .clock import Newest
 from .panel import Tiles, arranged, controls, slider_panel, square_image
 from .session import MIME, Outcome, Session, made_file

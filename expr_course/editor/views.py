@@ -23,7 +23,9 @@ from ..action_units import AUS, as_sides, merge_sides
 from ..data.images import Picture, open_image
 from ..editing.expression_editor import ExpressionEditor, shrink
 from ..editing.files import provenance, write_png
-from ..editing.sliders import MAX_BYTES, MAX_SIDE, MAX_UPLOAD_PIXELS, Subject, Views, drawn, framed, look
+from expr_course.editing.views import (
+    MAX_BYTES, MAX_SIDE, MAX_UPLOAD_PIXELS, EditViews, Subject, drawn_subject, framed, look_at_edit,
+)
 from .state import DRAW, ENTIRE, Edit, asked
 from ..photos.command import decide, edit_square
 from ..photos.paste import crop, edit_faces_of
@@ -46,7 +48,7 @@ def wipe(before: Tensor, after: Tensor, at: float = 0.5, width: int = 1) -> Tens
 # %% ../../nbs/9-editor/19b_editor_views.ipynb #3baee344
 class Portrait(NamedTuple):
     """A picture on the easel: the subject that is edited live; the whole file, as bytes; its name; Python lines that
-    make this file, if it is drawn; the faces in it that are edited (none: its centred square), and in which words (see
+    make this file, if it is drawn_subject; the faces in it that are edited (none: its centred square), and in which words (see
     `ENTIRE`)."""
     subject: Subject
     data: bytes
@@ -61,7 +63,7 @@ def _exact(subject: Subject) -> Subject:
 def drawn_portrait(number: int = 0, expression: int = 0, size: int = 128) -> Portrait:
     """Drawn person `number` of lesson 11d, with expression 0 (neutral) to 63, as a picture of size×size that could as
     well be a file"""
-    subject = _exact(drawn(number, expression, size))
+    subject = _exact(drawn_subject(number, expression, size))
     name = f"person-{number}-{expression}.png" if expression else f"person-{number}.png"
     code = DRAW.format(number=number, expression=expression, size=size, name=name)
     return Portrait(subject, to_png(subject.face), name, code)
@@ -134,11 +136,11 @@ def edited_file(editor: ExpressionEditor, portrait: Portrait, edit: Edit) -> byt
     return png_file(picture.restore(done.rgb), provenance(done.asked[0], editor.card))
 
 # %% ../../nbs/9-editor/19b_editor_views.ipynb #e9a77df4
-def views_of(portrait: Portrait, edit: Edit, after: Tensor) -> Views:
-    """What lesson 11d's `look` says of an edit that was made already, 3×S×S: the difference; of drawn people the true
+def views_of(portrait: Portrait, edit: Edit, after: Tensor) -> EditViews:
+    """What lesson 11d's `look` says of an edit that was made already, 3×S×S: the difference; of drawn_subject people the true
     answer (Eq. C6) and the remarks"""
     known = SimpleNamespace(edit=lambda *_, **__: after)
-    return look(known, portrait.subject, asked(edit), edit.intensity)
+    return look_at_edit(known, portrait.subject, asked(edit), edit.intensity)
 
 # %% ../../nbs/9-editor/19b_editor_views.ipynb #584cbcf0
 @torch.no_grad()
@@ -159,7 +161,7 @@ class Reading(NamedTuple):
 def compared(
     editor: ExpressionEditor, portrait: Portrait, edit: Edit, after: Tensor, truth: Tensor | None = None
 ) -> Reading:
-    """Asked against obtained; of drawn people also what the same estimator reads from the true answer: where that
+    """Asked against obtained; of drawn_subject people also what the same estimator reads from the true answer: where that
     misses, the judge errs and not the editor"""
     want, start = merge_sides(edit.intensity * asked(edit)), read_aus(editor, portrait.subject.face)
     if start is None: return Reading(want)

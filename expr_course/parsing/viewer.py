@@ -16,7 +16,7 @@ from torch import Tensor
 
 from ..data.images import open_image
 from ..faces import LABELS
-from ..faces.explorer import WidgetTool, lab
+from ..widgets import WidgetTool, lab
 from .labels import class_ids
 from ..plots import PALETTE, color_labels, show_images, to_png
 

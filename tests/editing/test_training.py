@@ -1,4 +1,4 @@
-"""Training without pairs: who gets which gradient, what the batches may hold, and that a stopped run goes on
+"""Training without pairs: who gets which gradient, what the batches may hold, and that a stopped run_recipe goes on
 exactly."""
 import json
 
@@ -10,7 +10,7 @@ from expr_course.data.sources import CachedFaces, DrawnFaces, draw_faces, face_n
 from expr_course.training.recipe import load_recipe
 from expr_course.editing.training import (CRITICS, OracleSettings, PairedOracle, RelativeEditing, RelativeSettings,
                                           mirror_half, other_expressions, with_partners)
-from expr_course.training.command import run
+from expr_course.training.command import run_recipe
 from expr_course.training.weights import load_network
 
 TINY = dict(
@@ -119,17 +119,17 @@ def test_the_oracle_learns_from_pairs():
 
 def test_a_stopped_run_goes_on_to_the_same_weights(tmp_path):
     s = settings(save_every=2)
-    run(dict(s), tmp_path / "whole")
-    run(dict(s), tmp_path / "halves")
+    run_recipe(dict(s), tmp_path / "whole")
+    run_recipe(dict(s), tmp_path / "halves")
     for path in (tmp_path / "halves" / "checkpoints").glob("step-000004"):
         [f.unlink() for f in path.iterdir()] and path.rmdir()
-    run(dict(s), tmp_path / "halves", resume=True)
+    run_recipe(dict(s), tmp_path / "halves", resume=True)
     one, two = (load_network(tmp_path / name / "generator.safetensors")[0] for name in ("whole", "halves"))
     assert all(torch.equal(a, b) for a, b in zip(one.state_dict().values(), two.state_dict().values()))
 
 
 def test_a_run_measures_and_leaves_a_card(tmp_path):
-    run(settings(), tmp_path / "run")
+    run_recipe(settings(), tmp_path / "run")
     measured = [line for line in read_metrics(tmp_path / "run" / "metrics.jsonl") if "val/alignment" in line]
     card = json.loads((tmp_path / "run" / "card.json").read_text())
     assert measured and card["generator"]["head"] == "displacement" and card["steps"] == 4

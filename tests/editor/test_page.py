@@ -4,7 +4,7 @@ from pathlib import Path
 
 import nbformat
 
-from expr_course.editing.sliders import MAX_BYTES
+from expr_course.editing.views import MAX_BYTES
 from expr_course.editor.page import IDLE_MINUTES, MESSAGE_BYTES, main, notebook, voila_arguments
 
 

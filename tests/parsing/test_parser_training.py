@@ -16,7 +16,7 @@ from expr_course.parsing.training import (CameraFaces, ParserSettings, ParserTra
                                           shake_light)
 from expr_course.parsing.unet import load_parser
 from expr_course.training.callbacks import read_metrics
-from expr_course.training.command import run
+from expr_course.training.command import run_recipe
 from expr_course.training.recipe import load_recipe
 from expr_course.training.weights import WEIGHTS, load_network, read_card
 
@@ -163,7 +163,7 @@ def test_bundled_weights_have_the_scores_on_their_card(name):
 
 
 def test_training_learns_and_leaves_everything(tmp_path):
-    card = run(
+    card = run_recipe(
         settings(steps=60, shake=0.0, width=8, rate=5e-3, ema=0.9, log_every=20, measure_every=30, save_every=60),
         tmp_path / "run",
     )
@@ -187,19 +187,19 @@ def test_training_learns_and_leaves_everything(tmp_path):
 @pytest.mark.parametrize("name", ["parse-unet", "parse-bisenet"])
 def test_stopped_and_continued_gives_the_same_bits(tmp_path, name):
     s = settings(name, width=8)
-    run(s, tmp_path / "whole")
+    run_recipe(s, tmp_path / "whole")
     shutil.copytree(tmp_path / "whole", tmp_path / "parts")
     for gone in ("card.json", "parser.safetensors"):
         (tmp_path / "parts" / gone).unlink()
     shutil.rmtree(tmp_path / "parts" / "checkpoints" / "step-000004")     # as if killed after step 2
-    run(s, tmp_path / "parts", resume=True)
+    run_recipe(s, tmp_path / "parts", resume=True)
     whole, parts = (load_network(tmp_path / k / "parser.safetensors")[0].state_dict() for k in ("whole", "parts"))
     assert all(torch.equal(whole[k], parts[k]) for k in whole)
 
 
 def test_unknown_settings_are_refused(tmp_path):
     with pytest.raises(ValueError, match="Did you mean 'dice'"):
-        run(settings() | {"dicee": 1.0}, tmp_path / "run")
+        run_recipe(settings() | {"dicee": 1.0}, tmp_path / "run")
 
 
 @pytest.mark.parametrize("name", ["parse-unet", "parse-bisenet", "thermometer"])
