@@ -54,7 +54,7 @@ def test_a_region_that_is_not_there(faces):
 
 def test_stray_pixels_do_not_move_a_box(faces):
     labels = faces.labels.clone()
-    labels[:, :2, :2] = 11
+    labels[:, 0, 0] = 11        # thin closed lips are 100 pixels, and 2 % of them are two
     a, b = (R.boxes_from_groups(R.soft_groups(t)).corner[:, 1] for t in (faces.labels, labels))
     assert (a - b).abs().max() <= 1
 
