@@ -14,13 +14,13 @@ from typing import Any
 # %% ../nbs/3-training/05f_registry.ipynb #2dbc1a30
 TASKS = {                                              # what a recipe may train: (settings, folder, resume)
     "demo": "training.command:demo",
-    "relative": "editing.training:train",
+    "relative": "editing.training:train_editor",
     "oracle": "editing.training:train_oracle",
-    "parse": "parsing.training:train",
-    "thermometer": "parsing.photographs:train",
+    "parse": "parsing.training:train_parser",
+    "thermometer": "parsing.photographs:train_thermometer",
     "estimator": "measuring.estimator:train",
     "classifier": "measuring.classifier:train",
-    "personal": "photos.personal:train",
+    "personal": "photos.personal:train_personal",
 }
 NETWORKS = {                                           # what a file of weights may ask to build: a class
     "AUReader": "training.command:AUReader",

@@ -28,7 +28,7 @@ from ..data.sources import split_seed
 from ..device import pick_device
 from ..faces import VERSION, Identity, groups, render, sample_identities
 from ..faces.nuisance import nuisances
-from .metrics import Edit, cycle, edit_alignment, edit_error, leak, summarize, zero_edit
+from .metrics import EditFunction, cycle, edit_alignment, edit_error, leak, summarize, zero_edit
 
 # %% ../../nbs/4-measuring/06b_benchmark.ipynb #4212638a
 @dataclass(frozen=True)
@@ -100,7 +100,7 @@ def copy(images: Tensor, source: Tensor, rel: Tensor) -> Tensor:
     "The editor that does nothing: edit error 1, alignment 0."
     return images
 
-def _truth(people: Identity, size: int, spoil: Callable[[Tensor], Tensor]) -> Edit:
+def _truth(people: Identity, size: int, spoil: Callable[[Tensor], Tensor]) -> EditFunction:
     "The editor that knows who is in the picture, and how the picture was spoilt, and renders the answer."
     return lambda images, source, rel: spoil(render(people, apply_relative(source, rel)[0], size=size).image)
 
@@ -112,7 +112,7 @@ def _spoil(images: Tensor, start: int) -> Tensor:
 METRICS = {"edit error": "lower", "edit alignment": "higher", "leak": "lower", "zero edit": "higher", "cycle": "higher"}
 
 def _measure(
-    edit: Edit, x: Tensor, goal: Tensor, source: Tensor, target: Tensor
+    edit: EditFunction, x: Tensor, goal: Tensor, source: Tensor, target: Tensor
 ) -> tuple[dict[str, Tensor], Tensor, float]:
     """One batch through one editor: N values per metric (on the CPU), the edited pictures, and the seconds that the
     edit itself took."""
@@ -147,7 +147,7 @@ def _report(name: str, cases: Cases, benchmark: str, values: dict[str, Tensor], 
 
 # %% ../../nbs/4-measuring/06b_benchmark.ipynb #8da84c15
 def run_all(
-    edits: dict[str, Edit],
+    edits: dict[str, EditFunction],
     size: int = 64,
     limit: int = 1000,
     batch_size: int = 32,
@@ -186,7 +186,7 @@ def run_all(
     joined = {name: {m: torch.cat([part[m] for part in parts]) for m in METRICS} for name, parts in found.items()}
     return [_report(name, cases, bench_name(size, spoilt), values, seconds[name]) for name, values in joined.items()]
 
-def run(edit: Edit, size: int = 64, limit: int = 1000, name: str = "edit", **options) -> dict:
+def run(edit: EditFunction, size: int = 64, limit: int = 1000, name: str = "edit", **options) -> dict:
     "Report of one editor; see `run_all`. The reference rows are left out."
     return run_all({name: edit}, size, limit, references=False, **options)[0]
 
@@ -243,7 +243,7 @@ def load(place: str):
     module, name = place.split(":")
     return getattr(importlib.import_module(module), name)
 
-def load_edit(weights: str | None = None) -> Edit:
+def load_edit(weights: str | None = None) -> EditFunction:
     """The edit function of an `ExpressionEditor` with these weights (a folder; None: the bundled ones).
 
     Raises what `from_pretrained` raises: its message names the missing file and the remedy."""

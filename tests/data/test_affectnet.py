@@ -34,13 +34,25 @@ def test_2021(new, tmp_path):
     }
 
 
-@pytest.mark.parametrize("value, number", [(np.array("3"), 3), (np.array(3), 3), (np.array(3.0), 3), (np.array([3]), 3), (np.array(b"3"), 3), (np.array("-0.25"), -0.25)])
+@pytest.mark.parametrize(
+    "value, number",
+    [
+        (np.array("3"), 3), (np.array(3), 3), (np.array(3.0), 3), (np.array([3]), 3), (np.array(b"3"), 3),
+        (np.array("-0.25"), -0.25),
+    ],
+)
 def test_scalars(tmp_path, value, number):
     np.save(tmp_path / "a.npy", value)
     assert read_scalar(tmp_path / "a.npy") == number
 
 
-@pytest.mark.parametrize("value, says", [(np.array("x"), "not a number"), (np.array([1, 2]), "not one number"), (np.array({"a": 1}, dtype=object), "pickle"), (np.zeros(99999), "too large")])
+@pytest.mark.parametrize(
+    "value, says",
+    [
+        (np.array("x"), "not a number"), (np.array([1, 2]), "not one number"),
+        (np.array({"a": 1}, dtype=object), "pickle"), (np.zeros(99999), "too large"),
+    ],
+)
 def test_what_is_no_scalar(tmp_path, value, says):
     np.save(tmp_path / "a.npy", value)
     with pytest.raises(ValueError, match=says):
@@ -123,14 +135,27 @@ NAMES = [
 ]
 
 
-@pytest.mark.parametrize("stem, answer", [("Rafd090_28_Caucasian_male_angry_frontal", (90, "28", "anger")), ("Rafd180_73_Moroccan_male_surprised_right", (180, "73", "surprise")),
-                                          ("Rafd090_41_Kid_female_neutral_frontal", (90, "41", "neutral")), ("rafd045_11_Kid_Female_Contemptuous_Left", (45, "11", "contempt"))])
+@pytest.mark.parametrize(
+    "stem, answer",
+    [
+        ("Rafd090_28_Caucasian_male_angry_frontal", (90, "28", "anger")),
+        ("Rafd180_73_Moroccan_male_surprised_right", (180, "73", "surprise")),
+        ("Rafd090_41_Kid_female_neutral_frontal", (90, "41", "neutral")),
+        ("rafd045_11_Kid_Female_Contemptuous_Left", (45, "11", "contempt")),
+    ],
+)
 def test_names(stem, answer):
     angle, model, emotion = read_rafd(stem)
     assert (angle, model, list(EMOTIONS)[emotion]) == answer
 
 
-@pytest.mark.parametrize("stem", ["", "Rafd90_28_Caucasian_male_angry_frontal", "Rafd090_28_Caucasian_male_bored_frontal", "Rafd090_28_Caucasian_male_angry_frontal (1)", "thumbs"])
+@pytest.mark.parametrize(
+    "stem",
+    [
+        "", "Rafd90_28_Caucasian_male_angry_frontal", "Rafd090_28_Caucasian_male_bored_frontal",
+        "Rafd090_28_Caucasian_male_angry_frontal (1)", "thumbs",
+    ],
+)
 def test_other_names(stem):
     with pytest.raises(ValueError, match="RaFD"):
         read_rafd(stem)

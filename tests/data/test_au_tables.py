@@ -85,8 +85,14 @@ def test_pickles_are_refused_unopened(tmp_path, name, protocol):
         read_table(tmp_path / name)
 
 
-@pytest.mark.parametrize("data, says", [(b"", "empty"), (b"  \n\n", "empty"), (b"frame, AU01_r\n1,\xff", "UTF-8"), (b"a,b\n1,2\n", "no columns of AUs"), (b"[1, 2]", "no columns"),
-                                        (b"frame, confidence, success\n1, 0.9, 1\n", "-aus"), (b"hello world\n", "no row")])
+@pytest.mark.parametrize(
+    "data, says",
+    [
+        (b"", "empty"), (b"  \n\n", "empty"), (b"frame, AU01_r\n1,\xff", "UTF-8"),
+        (b"a,b\n1,2\n", "no columns of AUs"), (b"[1, 2]", "no columns"),
+        (b"frame, confidence, success\n1, 0.9, 1\n", "-aus"), (b"hello world\n", "no row"),
+    ],
+)
 def test_what_is_no_table(tmp_path, data, says):
     (tmp_path / "a.csv").write_bytes(data)
     with pytest.raises(ValueError, match=says):

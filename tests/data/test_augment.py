@@ -89,7 +89,10 @@ def eye_gaps(batch):
     return torch.stack(gaps, 1), torch.stack(seen, 1)
 
 
-@settings(max_examples=8, suppress_health_check=[HealthCheck.function_scoped_fixture], phases=[Phase.explicit, Phase.reuse, Phase.generate])
+@settings(
+    max_examples=8, suppress_health_check=[HealthCheck.function_scoped_fixture],
+    phases=[Phase.explicit, Phase.reuse, Phase.generate],
+)
 @given(st.integers(0, 10**6), st.floats(0, 25), st.floats(0, 0.15), st.floats(0, 0.08))
 def test_landmarks_still_lie_on_the_labels(batch, seed, turn, zoom, shift):
     torch.manual_seed(seed)
@@ -132,7 +135,13 @@ def test_nothing_asked_nothing_moved(batch):
     assert torch.allclose(still["landmarks"], batch["landmarks"], atol=0.01)
 
 
-@pytest.mark.parametrize("step", [K.RandomElasticTransform(), K.RandomThinPlateSpline(), K.RandomHorizontalFlip(), K.RandomAffine(10.0), K.RandomPerspective()])
+@pytest.mark.parametrize(
+    "step",
+    [
+        K.RandomElasticTransform(), K.RandomThinPlateSpline(), K.RandomHorizontalFlip(), K.RandomAffine(10.0),
+        K.RandomPerspective(),
+    ],
+)
 def test_what_moves_pixels_is_refused(step):
     with pytest.raises(ValueError, match=type(step).__name__ + " moves pixels"):
         FaceAugment(extra=(step,))

@@ -12,7 +12,7 @@ from expr_course.data import convert as engine
 from expr_course.data.celebamask import CelebAMask
 from expr_course.data.convert import (Collection, Face, Record, Walk, add_tallies, assign_splits, check_disjoint,
                                       convert, identity_number, plan, report)
-from expr_course.data.crops import Crop, whole
+from expr_course.data.crops import Crop, crop_of_picture
 from expr_course.data.sources import SEEDS
 from expr_course.faces import FRAME
 from expr_course.data.shards import FaceShards, fill_folder, read_manifest, verify
@@ -29,7 +29,7 @@ class Toy(Collection):
 
     def load(self, record):
         image = self.image(record.key)
-        return Face(image, whole(*image.shape[:0:-1]), aus=np.full(17, record.data[0]), emotion=1, how="whole")
+        return Face(image, crop_of_picture(*image.shape[:0:-1]), aus=np.full(17, record.data[0]), emotion=1, how="whole")
 
 
 @pytest.fixture

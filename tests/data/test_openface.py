@@ -145,7 +145,10 @@ def test_without_landmarks_the_way_out_is_named(tmp_path):
         convert(OpenFace(tmp_path / "in"), tmp_path / "out", progress=False)
 
 
-@pytest.mark.parametrize("options, says", [(dict(people="("), "regular expression"), (dict(people="abc"), "brackets"), (dict(every=0), "at least 1")])
+@pytest.mark.parametrize(
+    "options, says",
+    [(dict(people="("), "regular expression"), (dict(people="abc"), "brackets"), (dict(every=0), "at least 1")],
+)
 def test_options_that_cannot_be_meant(tmp_path, options, says):
     with pytest.raises(ValueError, match=says):
         OpenFace(tmp_path, **options).walk()

@@ -16,7 +16,7 @@ from expr_course.data import shards
 from expr_course.data.sources import (SEEDS, CachedFaces, DrawnFaces, draw_faces, face_numbers, features, split_of,
                                       to_bytes)
 from expr_course.faces import FRAME, VERSION
-from expr_course.data.shards import (FaceShards, epoch_order, main, make_faces, open_faces, read_manifest,
+XX
                                      read_shard, verify, write_whole)
 
 SMALL = dict(count=20, size=32, shard_size=8, progress=False)
@@ -108,7 +108,13 @@ def test_splits_share_nobody(home, tmp_path):
     assert [{split_of(n) for n in p} for p in people] == [{"train"}, {"test"}]
 
 
-@pytest.mark.parametrize("other, says", [(dict(size=48), "size is 32.*48"), (dict(seed=1), "seed"), (dict(count=30), "count"), (dict(shard_size=9), "shard_size")])
+@pytest.mark.parametrize(
+    "other, says",
+    [
+        (dict(size=48), "size is 32.*48"), (dict(seed=1), "seed"), (dict(count=30), "count"),
+        (dict(shard_size=9), "shard_size"),
+    ],
+)
 def test_other_settings_in_the_same_folder_are_refused(home, other, says):
     before = contents(home / "train")
     with pytest.raises(ValueError, match=f"{says}.*start afresh"):
@@ -122,7 +128,13 @@ def test_another_version_of_the_renderer_is_refused(copy, monkeypatch):
         make_faces(copy, "train", **SMALL)
 
 
-@pytest.mark.parametrize("bad, says", [(dict(split="training"), "'training'"), (dict(count=0), "at least 1"), (dict(shard_size=0), "at least 1"), (dict(size=16), "32 to 256")])
+@pytest.mark.parametrize(
+    "bad, says",
+    [
+        (dict(split="training"), "'training'"), (dict(count=0), "at least 1"), (dict(shard_size=0), "at least 1"),
+        (dict(size=16), "32 to 256"),
+    ],
+)
 def test_settings_that_cannot_be_meant(tmp_path, bad, says):
     with pytest.raises(ValueError, match=says):
         make_faces(tmp_path, **SMALL | bad)
@@ -170,7 +182,9 @@ def test_a_damaged_shard_is_named_and_made_again(home, copy, how):
     assert contents(copy / "train") == contents(home / "train")
 
 
-@pytest.mark.parametrize("text", ["", "{", "[]", "{}", '{"settings": {}, "shards": {"a": {}}}', '{"settings": 3, "shards": {}}'])
+@pytest.mark.parametrize(
+    "text", ["", "{", "[]", "{}", '{"settings": {}, "shards": {"a": {}}}', '{"settings": 3, "shards": {}}']
+)
 def test_a_damaged_manifest_is_named(copy, text):
     (copy / "train" / "manifest.json").write_text(text)
     for call in (lambda: FaceShards(copy, "train"), lambda: verify(copy), lambda: make_faces(copy, "train", **SMALL)):

@@ -50,7 +50,9 @@ def test_the_same_questions_for_everybody(cases):
     assert torch.equal(a, b)
 
 
-@pytest.mark.parametrize("limit, shares", [(1, (0, 0, 1)), (5, (2, 2, 1)), (10, (4, 4, 2)), (101, (40, 40, 21)), (1000, (400, 400, 200))])
+@pytest.mark.parametrize(
+    "limit, shares", [(1, (0, 0, 1)), (5, (2, 2, 1)), (10, (4, 4, 2)), (101, (40, 40, 21)), (1000, (400, 400, 200))]
+)
 def test_a_small_run_is_part_of_the_large_one(cases, limit, shares):
     part = make_cases(limit)
     assert tuple(part.kinds.count(kind) for kind in KINDS) == shares and len(part) == len(part.people) == limit

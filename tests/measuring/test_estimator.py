@@ -128,7 +128,9 @@ def test_residual_starts_as_its_short_cut():
     ] == [1, 2]
 
 
-@pytest.mark.parametrize("bad", [torch.zeros(3, 64, 64), torch.zeros(1, 1, 64, 64), torch.zeros(1, 3, 64, 64, dtype=torch.uint8)])
+@pytest.mark.parametrize(
+    "bad", [torch.zeros(3, 64, 64), torch.zeros(1, 1, 64, 64), torch.zeros(1, 3, 64, 64, dtype=torch.uint8)]
+)
 def test_bad_pictures(bad):
     with pytest.raises(ValueError, match="N×3×H×W"):
         tiny()(bad)

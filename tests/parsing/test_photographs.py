@@ -10,15 +10,15 @@ import torch
 from PIL import Image
 
 from expr_course.data.augment import mirror_labels
-from expr_course.data.sources import draw_faces, face_numbers
 from expr_course.data.label_maps import to_order
+from expr_course.data.sources import draw_faces, face_numbers
 from expr_course.parsing.labels import IGNORE
-from expr_course.training.weights import load_network, save_network
-from expr_course.training.recipe import load_recipe
-from expr_course.parsing.photographs import (QuickUNet, fine_tune, fine_tuning_curve, framed_pair, main,
-                                             pair_files, photographs, score_photographs)
-from expr_course.training.command import run_recipe
+from expr_course.parsing.photographs import (QuickUNet, fine_tune, fine_tuning_curve, framed_pair, main, pair_files,
+                                             photographs, score_photographs)
 from expr_course.plots import to_uint8
+from expr_course.training.command import run_recipe
+from expr_course.training.recipe import load_recipe
+from expr_course.training.weights import load_network, save_network
 
 
 @pytest.fixture(scope="module")
