@@ -18,8 +18,8 @@ TASKS = {
     "oracle": "editing.training:train_oracle",
     "parse": "parsing.training:train",
     "thermometer": "parsing.photographs:train",
-    "estimator": "measuring.estimator:train",
-    "classifier": "measuring.classifier:train",
+    "estimator": "measuring.estimator_training:train_estimator",
+    "classifier": "measuring.classifier:train_classifier",
     "personal": "photos.personal:train",
 }
 NETWORKS = {

@@ -55,8 +55,8 @@ TASKS = {
     "oracle": "expr_course.editing.training:train_oracle",
     "parse": "expr_course.parsing.training:train",
     "thermometer": "expr_course.parsing.photographs:train",
-    "estimator": "expr_course.measuring.estimator:train",
-    "classifier": "expr_course.measuring.classifier:train",
+    "estimator": "expr_course.measuring.estimator_training:train_estimator",
+    "classifier": "expr_course.measuring.classifier:train_classifier",
     "personal": "expr_course.photos.personal:train",
 }
 
