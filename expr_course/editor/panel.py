@@ -15,7 +15,7 @@ from typing import Any
 from torch import Tensor
 
 from ..action_units import AU_INFO, AUS, EMOTIONS, MAX_INTENSITY, REGIONS
-from ..editing.sliders import COLUMNS, MAX_BYTES, STYLE, slider
+from ..editing.sliders import COLUMNS as SLIDER_COLUMNS, MAX_BYTES, STYLE as SLIDER_STYLE, slider
 from .stage import make_pick
 from .state import ENTIRE, Edit
 from ..plots import to_png
@@ -66,7 +66,7 @@ class Row:
 def slider_panel(w: Any, per_side: bool, hears: Any, move: Any, link: Any) -> tuple[dict[str, Row], Any]:
     "A `Row` for each AU, and the box of all, in columns by region, which wrap on a narrow page"
     rows, columns = {name: Row(w, name, per_side, hears, move, link) for name in AUS}, []
-    for regions in COLUMNS:
+    for regions in SLIDER_COLUMNS:
         column = []
         for region in regions:
             column.append(w.HTML(f"<b title='{escape(UNIT, True)}'>{region}</b>"))
@@ -119,7 +119,7 @@ SHOWS = {
 
 # %% ../../nbs/9-editor/19f_editor_panel.ipynb #e42f8873
 _DARK = "[data-jp-theme-light=false]"
-LOOK = f"""{STYLE.replace("expr-tool", "expr-editor")}<style>
+LOOK = f"""{SLIDER_STYLE.replace("expr-tool", "expr-editor")}<style>
 .expr-editor {{ max-width: 1120px }}
 .expr-editor [role=alert] {{ color: var(--jp-error-color0, #b00020) !important;
   padding: 4px 8px; border-left: 3px solid currentColor; background: #c002 }}

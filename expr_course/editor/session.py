@@ -19,7 +19,7 @@ from torch import Tensor
 from ..action_units import N_AUS
 from ..editing import ExpressionEditor
 from ..editing.files import provenance
-from ..editing.sliders import Subject, Views, drawn
+from ..editing.sliders import Subject, Views as EditViews, drawn as drawn_subject
 from .state import (Edit, History, as_command, as_python, asked, borrowed, did, felt, linked, moved,
                                       opened, redone, stretched, undone)
 from .views import (Portrait, Reading, any_portrait, compared, drawn_portrait, edited_file,
@@ -43,7 +43,7 @@ class Outcome:
         return after
 
     @cached_property
-    def views(self) -> Views:
+    def views(self) -> EditViews:
         "The difference; of drawn people the true answer, and in words how well the edit agrees with it"
         return views_of(self.portrait, self.edit, self.after)
 
@@ -102,7 +102,7 @@ class Easel:
         self.put(Standing(drawn_portrait(number, expression, self.size), number, expression))
 
     def draw_another(self) -> None:
-        self.draw(self.random.randrange(8000))     # as many as lesson 11d has
+        self.draw(self.random.randrange(8000))     # as many as lesson 11c has
 
     def draw_another_expression(self) -> None:
         self.draw(self.standing.number, self.standing.expression % 63 + 1)
@@ -127,7 +127,7 @@ class Easel:
     def stranger(self) -> Subject:
         "Some drawn person who shows something, to borrow from (one expression in ten is neutral)"
         while True:
-            somebody = drawn(self.random.randrange(8000), self.random.randrange(1, 64), self.size)
+            somebody = drawn_subject(self.random.randrange(8000), self.random.randrange(1, 64), self.size)
             if somebody.aus.sum() > 1: return somebody
 
 # %% ../../nbs/9-editor/19c_editor_session.ipynb #13eb47fc

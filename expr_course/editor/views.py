@@ -23,7 +23,8 @@ from ..action_units import AUS, as_sides, merge_sides
 from ..data.images import Picture, open_image
 from ..editing.expression_editor import ExpressionEditor, shrink
 from ..editing.files import provenance, write_png
-from ..editing.sliders import MAX_BYTES, MAX_SIDE, MAX_UPLOAD_PIXELS, Subject, Views, drawn, framed, look
+from ..editing.sliders import (MAX_BYTES, MAX_SIDE, MAX_UPLOAD_PIXELS, Subject, Views as EditViews,
+                                         drawn as drawn_subject, framed, look as look_at_edit)
 from .state import DRAW, ENTIRE, Edit, asked
 from ..photos.command import decide, edit_square
 from ..photos.paste import crop, edit_faces_of
@@ -59,9 +60,9 @@ def _exact(subject: Subject) -> Subject:
     return subject._replace(face=open_image(to_pil(subject.face)).rgb)     # rounded to 8 bits
 
 def drawn_portrait(number: int = 0, expression: int = 0, size: int = 128) -> Portrait:
-    """Drawn person `number` of lesson 11d, with expression 0 (neutral) to 63, as a picture of size×size that could as
+    """Drawn person `number` of lesson 11c, with expression 0 (neutral) to 63, as a picture of size×size that could as
     well be a file"""
-    subject = _exact(drawn(number, expression, size))
+    subject = _exact(drawn_subject(number, expression, size))
     name = f"person-{number}-{expression}.png" if expression else f"person-{number}.png"
     code = DRAW.format(number=number, expression=expression, size=size, name=name)
     return Portrait(subject, to_png(subject.face), name, code)
@@ -91,7 +92,7 @@ def check_upload(name: str, size: int, remark: str = "") -> None:
     raise ValueError(f"{name} has {size / 1e6:.1f} MB and {limit}: make it smaller first{remark}")
 
 def file_portrait(name: str, data: bytes, where: dict | None = None) -> Portrait:
-    """A picture that was uploaded: at most 8 MB and 24 million pixels (lesson 11d). ValueError with the remedy for what
+    """A picture that was uploaded: at most 8 MB and 24 million pixels (lesson 11c). ValueError with the remedy for what
     cannot be used"""
     check_upload(name, len(data))
     try:
@@ -134,11 +135,11 @@ def edited_file(editor: ExpressionEditor, portrait: Portrait, edit: Edit) -> byt
     return png_file(picture.restore(done.rgb), provenance(done.asked[0], editor.card))
 
 # %% ../../nbs/9-editor/19b_editor_views.ipynb #e9a77df4
-def views_of(portrait: Portrait, edit: Edit, after: Tensor) -> Views:
-    """What lesson 11d's `look` says of an edit that was made already, 3×S×S: the difference; of drawn people the true
-    answer (Eq. C6) and the remarks"""
+def views_of(portrait: Portrait, edit: Edit, after: Tensor) -> EditViews:
+    """What `look_at_edit` of lesson 11c says of an edit that was made already, 3×S×S: the difference; of drawn people
+    the true answer (Eq. C6) and the remarks"""
     known = SimpleNamespace(edit=lambda *_, **__: after)
-    return look(known, portrait.subject, asked(edit), edit.intensity)
+    return look_at_edit(known, portrait.subject, asked(edit), edit.intensity)
 
 # %% ../../nbs/9-editor/19b_editor_views.ipynb #584cbcf0
 @torch.no_grad()

@@ -13,7 +13,7 @@ from toy_editor import Counting, network, png
 from expr_course.action_units import EMOTIONS, au_vector, emotion_vector
 from expr_course.data.images import open_image
 from expr_course.editing import ExpressionEditor
-from expr_course.editing.sliders import drawn
+from expr_course.editing.sliders import drawn as drawn_subject
 from expr_course.editor.session import MIME, Easel, Outcome, Session, known_aus, made_file
 from expr_course.editor.state import Edit, asked, moved
 from expr_course.editor.views import drawn_portrait
@@ -148,7 +148,7 @@ def test_feelings_are_asked_for_by_subtraction(session, emotion):
 
 
 def test_borrowing(session, editor):
-    donor = drawn(3, 9, 48)
+    donor = drawn_subject(3, 9, 48)
     session.borrow(donor)
     assert torch.allclose(asked(session.edit), donor.aus, atol=0.0051)
     session.easel.open(png())
