@@ -24,7 +24,7 @@ from ..device import pick_device
 from ..faces import VERSION
 from .estimator import AUEstimator, benchmark_faces, load_estimator
 from .estimator_training import shake
-from ..training.callbacks import look
+from ..training.callbacks import watched
 from ..training.checkpoint import standard_callbacks
 from ..training.learner import FunctionSource, Learner, System, cosine
 from ..training.recipe import Settings
@@ -188,7 +188,7 @@ def train_classifier(settings: dict[str, Any], out: Path, resume: bool) -> dict[
         precision=s.precision, device=s.device,
     )
     learner.fit(resume)
-    with look(learner) as done:
+    with watched(learner) as done:
         network = ExpressionClassifier(estimator, done.head).eval()
         save_network(out / "classifier.safetensors", done.head, estimator=fingerprint(estimator.state_dict()))
         tables = tables_of(network, s.tests, estimator.size, s.limit)
@@ -201,7 +201,7 @@ def train_classifier(settings: dict[str, Any], out: Path, resume: bool) -> dict[
 
 # %% ../../nbs/4-measuring/07c_expression_classifier.ipynb #5bc64109
 def load_classifier(folder: str | Path, estimator: AUEstimator | None = None) -> ExpressionClassifier:
-    """The classifier of a run or of bundled weights: a folder with classifier.safetensors, on the estimator that it was
+    """The classifier of a run_recipe or of bundled weights: a folder with classifier.safetensors, on the estimator that it was
     trained with.
 
     estimator: None takes the bundled one. ValueError where the head was trained on the features of another

@@ -24,7 +24,7 @@ from ..device import pick_device
 from ..faces import VERSION
 from ..faces.nuisance import nuisances
 from .estimator import AUEstimator, benchmark_faces, crop_window, r2_scores, read_all
-from ..training.callbacks import look
+from ..training.callbacks import watched
 from ..training.checkpoint import standard_callbacks
 from ..training.learner import Learner, System, cosine, warmup
 from ..training.recipe import Settings
@@ -225,7 +225,7 @@ class MeasureEstimator:
 
     def after_step(self, learner: Learner) -> None:
         if learner.step % self.every and learner.step != learner.steps: return
-        with look(learner) as system:
+        with watched(learner) as system:
             found = score(read_all(system.network, self.watch["image"]), self.watch["aus"])
         learner.record |= {f"val/{k}": found[k] for k in ("r2", "least", "mae") if found[k] is not None}
 
@@ -254,7 +254,7 @@ def train_estimator(settings: dict[str, Any], out: Path, resume: bool) -> dict[s
         ema=s.ema, out=out, precision=s.precision, device=s.device,
     )
     learner.fit(resume)
-    with look(learner) as done:
+    with watched(learner) as done:
         save_network(out / "estimator.safetensors", done.network, size=s.size)
         tests = faces_to_test(s.tests, s.size)
         return {

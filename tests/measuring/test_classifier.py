@@ -12,7 +12,7 @@ from expr_course.measuring.classifier import (EXPRESSIONS, ClassifierSettings, C
                                               draw_emotions, emotional, expression_confusion, focus, known,
                                               load_classifier, saliency, tables_of)
 from expr_course.measuring.estimator import AUEstimator
-from expr_course.training.command import run
+from expr_course.training.command import run_recipe
 from expr_course.training.recipe import load_recipe
 from expr_course.training.weights import fingerprint, save_network
 
@@ -165,9 +165,9 @@ def test_the_recipe(tmp_path, estimator):
     settings = load_recipe("classifier", "smoke") | dict(
         estimator=str(tmp_path / "judge"), faces=16, tests=8, limit=10, device="cpu"
     )
-    card = run(settings, tmp_path / "run")
+    card = run_recipe(settings, tmp_path / "run")
     assert card["names"] == list(EXPRESSIONS) and sum(map(sum, card["scores"]["drawn"]["confusion"])) == 8
     assert 0 <= card["scores"]["benchmark"]["accuracy"] <= 1
     assert load_classifier(tmp_path / "run", estimator).name(torch.zeros(1, 3, 64, 64))[0] in EXPRESSIONS
     with pytest.raises(FileNotFoundError, match="estimator"):
-        run(settings | dict(estimator=str(tmp_path / "none")), tmp_path / "other")
+        run_recipe(settings | dict(estimator=str(tmp_path / "none")), tmp_path / "other")

@@ -12,7 +12,7 @@ from expr_course.data.sources import CachedFaces, draw_faces, face_numbers, mix_
 from expr_course.measuring.estimator import crop_window, load_estimator, r2_scores, read_all
 from expr_course.measuring.estimator_training import (BusyFaces, EstimatorSettings, EstimatorTraining, au_loss,
                                                       au_weights, busy_expressions, move_estimator_faces, score, shake)
-from expr_course.training.command import run
+from expr_course.training.command import run_recipe
 from expr_course.training.learner import Learner
 from expr_course.training.recipe import load_recipe, recipes
 from expr_course.training.weights import load_network
@@ -150,12 +150,12 @@ def test_the_recipe(tmp_path):
     settings = load_recipe("estimator", "smoke") | dict(
         size=32, width=8, faces=16, cases=8, tests=10, steps=4, save_every=2, device="cpu"
     )
-    card = run(settings, tmp_path / "whole")
+    card = run_recipe(settings, tmp_path / "whole")
     assert set(card["scores"]) == {"benchmark", "spoilt", "half size"}
     assert card["parameters"] == sum(p.numel() for p in load_estimator(tmp_path / "whole").parameters())
-    run(settings | dict(steps=2), tmp_path / "parts")
+    run_recipe(settings | dict(steps=2), tmp_path / "parts")
     with pytest.raises(ValueError):
-        run(settings | dict(width=16), tmp_path / "parts", resume=True)
+        run_recipe(settings | dict(width=16), tmp_path / "parts", resume=True)
     assert load_network(tmp_path / "whole" / "estimator.safetensors")[1]["size"] == 32
 
 
