@@ -201,7 +201,7 @@ def train_classifier(settings: dict[str, Any], out: Path, resume: bool) -> dict[
 
 # %% ../../nbs/4-measuring/07c_expression_classifier.ipynb #5bc64109
 def load_classifier(folder: str | Path, estimator: AUEstimator | None = None) -> ExpressionClassifier:
-    """The classifier of a run_recipe or of bundled weights: a folder with classifier.safetensors, on the estimator that it was
+    """The classifier of a run or of bundled weights: a folder with classifier.safetensors, on the estimator that it was
     trained with.
 
     estimator: None takes the bundled one. ValueError where the head was trained on the features of another
