@@ -15,7 +15,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ..data.crops import Crop, cut, whole
+from ..data.crops import Crop, crop_of_picture, cut
 from ..data.images import Picture, open_image
 from ..editing.expression_editor import ExpressionEditor, shrink, square
 from ..faces import LABELS
@@ -184,7 +184,7 @@ SMALL = 256     # pixels of the shorter side: up to here, a picture without a fo
 def fills(found: Found, width: int, height: int) -> bool:
     """Whether a face lies in the picture's centred square as in a crop: a centre, size and tilt that differ little from
     its own frame's"""
-    return change(whole(width, height), found.frame) < 0.5
+    return change(crop_of_picture(width, height), found.frame) < 0.5
 
 def decide(
     picture: Picture, face: int | str | None = None, box: list[float] | None = None, entire: bool = False

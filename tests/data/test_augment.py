@@ -132,7 +132,9 @@ def test_nothing_asked_nothing_moved(batch):
     assert torch.allclose(still["landmarks"], batch["landmarks"], atol=0.01)
 
 
-@pytest.mark.parametrize("step", [K.RandomElasticTransform(), K.RandomThinPlateSpline(), K.RandomHorizontalFlip(), K.RandomAffine(10.0), K.RandomPerspective()])
+@pytest.mark.parametrize("step", [
+    K.RandomElasticTransform(), K.RandomThinPlateSpline(), K.RandomHorizontalFlip(), K.RandomAffine(10.0),
+    K.RandomPerspective()])
 def test_what_moves_pixels_is_refused(step):
     with pytest.raises(ValueError, match=type(step).__name__ + " moves pixels"):
         FaceAugment(extra=(step,))

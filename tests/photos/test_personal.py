@@ -10,7 +10,7 @@ from expr_course.editing import ExpressionEditor
 from expr_course.editing.training import PairedFaces
 from expr_course.photos.film import counterfactuals, find_pairs, time_blocks
 from expr_course.photos.personal import PairSource, PersonalSettings, start_weights, train_personal
-from expr_course.training.command import main, run
+from expr_course.training.command import main, run_recipe
 from expr_course.training.recipe import load_recipe
 from expr_course.training.weights import read_weights
 
@@ -45,7 +45,7 @@ def test_the_source_mirrors_every_second_pair_and_appends_drawn_ones(film, pairs
 @pytest.fixture(scope="module")
 def trained(prepared):
     out = prepared.parent / "model"
-    return out, run(recipe(prepared), out)
+    return out, run_recipe(recipe(prepared), out)
 
 
 def test_a_run_leaves_an_editor_and_a_card_that_says_whose_it_is(trained, prepared):
@@ -67,20 +67,20 @@ def test_a_resumed_run_ends_with_the_same_bits(trained, prepared):
     shutil.copytree(out, again)
     (again / "generator.safetensors").unlink()
     shutil.rmtree(again / "checkpoints" / "step-000004")     # as if it had been killed after step 2 and before step 4
-    run(recipe(prepared), again, resume=True)
+    run_recipe(recipe(prepared), again, resume=True)
     whole, parts = (read_weights(p / "generator.safetensors")[0] for p in (out, again))
     assert whole.keys() == parts.keys() and all(torch.equal(whole[k], parts[k]) for k in whole)
 
 
 def test_pairs_teach_what_was_asked(prepared, tmp_path):
-    card = run(recipe(prepared, size=64, steps=24, batch_size=8, rehearse=0.0, cases=24), tmp_path / "run")
+    card = run_recipe(recipe(prepared, size=64, steps=24, batch_size=8, rehearse=0.0, cases=24), tmp_path / "run")
     before, after = (card["scores"][k] for k in ("before", "after"))
     assert after["alignment"]["mean"] > before["alignment"]["mean"]
     assert after["error"]["mean"] < before["error"]["mean"] < 1.05
 
 
 def test_without_pairs_it_is_the_training_of_11a(prepared, tmp_path):
-    card = run(recipe(prepared, pair=0.0, adversarial=1.0, au=20.0, warm=2, rehearse=0.0), tmp_path / "run")
+    card = run_recipe(recipe(prepared, pair=0.0, adversarial=1.0, au=20.0, warm=2, rehearse=0.0), tmp_path / "run")
     assert {"critic/score", "critic/au", "generator/adversarial", "generator/au"} <= set(card["metrics"])
     assert "generator/pair" not in card["metrics"]
 

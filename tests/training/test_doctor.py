@@ -1,6 +1,7 @@
 """expr-doctor: starts anywhere, judges facts, names remedies (lesson 05i)."""
 import ast
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -8,7 +9,8 @@ from pathlib import Path
 import pytest
 
 from expr_course import doctor
-from expr_course.doctor import Check, diagnose, main, number, probe, read_requirement, suggest_profile, table
+from expr_course.doctor import (Check, diagnose, machine_table, main, number, probe, read_requirement,
+                                suggest_profile)
 
 SOURCE = Path(doctor.__file__)
 HEALTHY = dict(
@@ -35,7 +37,8 @@ def test_imports_only_the_standard_library():
 def test_starts_without_any_package():
     """The doctor itself runs without site-packages, so without torch; the processes that it starts find torch, and that
     it works."""
-    code = f"import sys; sys.path.insert(0, {str(SOURCE.parents[1])!r}); from expr_course.doctor import main; sys.exit(main(['--json']))"
+    path = f"import sys; sys.path.insert(0, {str(SOURCE.parents[1])!r})"
+    code = f"{path}; from expr_course.doctor import main; sys.exit(main(['--json']))"
     done = subprocess.run([sys.executable, "-S", "-I", "-c", code], capture_output=True, text=True, timeout=120)
     found = json.loads(done.stdout)
     assert found["facts"]["python"] and found["profile"] in ("smoke", "cpu", "gpu") and not done.stderr
@@ -43,6 +46,20 @@ def test_starts_without_any_package():
     assert levels["torch"] == levels["torchvision"] == "ok", (
         "torch and torchvision work here, or the tests could not run"
     )
+
+
+@pytest.mark.parametrize("illness, words", [
+    ("raise ImportError('libc10.so is missing')", "libc10.so is missing"),
+    ("import os; os.abort()", "the process ended with code -6"),
+])
+def test_starts_where_torch_is_broken(tmp_path, illness, words):
+    (tmp_path / "torch.py").write_text(illness)
+    env = os.environ | {"PYTHONPATH": f"{tmp_path}{os.pathsep}{SOURCE.parents[1]}"}
+    command = [sys.executable, "-m", "expr_course.doctor"]
+    done = subprocess.run(command, env=env, cwd=tmp_path, capture_output=True, text=True, timeout=120)
+    assert done.returncode == 1 and not done.stderr
+    assert "FAIL  torch " in done.stdout and words in done.stdout and "--force-reinstall torch" in done.stdout
+    assert "torchvision    " not in done.stdout and "suits this machine" in done.stdout
 
 
 def test_healthy():
@@ -72,14 +89,18 @@ def test_broken_torch_hides_nothing_else():
 
 
 @pytest.mark.parametrize("changes, name, level, words", [
-    (dict(python="3.10.4"), "Python", "fail", "3.11, 3.12 or 3.13"), (dict(python="3.14.0"), "Python", "fail", "3.13"),
-    (dict(memory=2.0), "memory", "note", "smoke"), (dict(disk=0.5), "disk", "note", "free some space"),
-    (dict(profile="big"), "EXPR_PROFILE", "fail", "smoke, cpu or gpu"), (dict(browser=None), "browser", "note", "chromium"),
+    (dict(python="3.10.4"), "Python", "fail", "3.11, 3.12 or 3.13"),
+    (dict(python="3.14.0"), "Python", "fail", "3.13"),
+    (dict(memory=2.0), "memory", "note", "smoke"),
+    (dict(disk=0.5), "disk", "note", "free some space"),
+    (dict(profile="big"), "EXPR_PROFILE", "fail", "smoke, cpu or gpu"),
+    (dict(browser=None), "browser", "note", "chromium"),
     (dict(nvidia=True), "CUDA", "note", "built without CUDA"),
     (dict(nvidia=True, torch=HEALTHY["torch"] | {"built_for_cuda": "13.0"}), "CUDA", "note", "driver"),
     (dict(packages=[]), "expr_course", "fail", "pip install -e"),
     (dict(packages=[("lab", "voila", (), None)]), "extra [lab]", "note", r".[lab]"),
-    (dict(packages=[("", "kornia", (0, 9), "0.7.1")]), "packages", "fail", "pip install")])
+    (dict(packages=[("", "kornia", (0, 9), "0.7.1")]), "packages", "fail", "pip install"),
+])
 def test_findings(changes, name, level, words):
     check = levels(**changes)[name]
     assert check.level == level and words in check.remedy
@@ -109,12 +130,12 @@ def test_versions_and_requirements():
 
 
 def test_table_and_exit_code(monkeypatch, capsys):
-    assert "FAIL  x" in table([Check("x", "fail", "broken", "mend it")]) and "-> mend it" in table(
-        [Check("x", "fail", "broken", "mend it")]
-    )
-    monkeypatch.setattr(doctor, "examine", lambda: HEALTHY)
+    text = machine_table([Check("x", "fail", "broken", "mend it"), Check("y", "ok", "fine")])
+    assert [line.split() for line in text.splitlines()] == [
+        ["FAIL", "x", "broken"], ["->", "mend", "it"], ["ok", "y", "fine"]]
+    monkeypatch.setattr(doctor, "examine_machine", lambda: HEALTHY)
     assert main([]) == 0 and "cpu suits" in capsys.readouterr().out
-    monkeypatch.setattr(doctor, "examine", lambda: HEALTHY | {"torchvision": {"error": "x"}})
+    monkeypatch.setattr(doctor, "examine_machine", lambda: HEALTHY | {"torchvision": {"error": "x"}})
     assert main(["--json"]) == 1
     found = json.loads(capsys.readouterr().out)
     assert [c["name"] for c in found["checks"] if c["level"] == "fail"] == ["torchvision"]
