@@ -253,10 +253,11 @@ def frame_from_box(image: Any, box: Any, parser: nn.Module | None = None, refine
     x, y, w, h = box_of(box, *rgb.shape[:0:-1])
     plain = crop_of_box(x, y, w, max(h, 0.9 * w))
     if not refine: return Found(plain)
+    parser = own_parser() if parser is None else parser
     head, all_of_it = crop_of_box(x, y + 0.35 * h, w, 0.65 * h + 0.1 * w), Crop(x + w / 2, y + h / 2, max(w, h) / 2)
     for guess in (plain, head, all_of_it):
         try:
-            face = examine_face(rgb, guess, own_parser() if parser is None else parser)
+            face = examine_face(rgb, guess, parser)
         except ValueError:
             continue
         if x < face.frame.x < x + w and y < face.frame.y < y + h:
