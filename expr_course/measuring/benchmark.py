@@ -27,7 +27,8 @@ from ..device import pick_device
 from ..faces import VERSION, Identity, groups, render, sample_identities
 from ..faces.nuisance import nuisances
 from ..files import write_text
-from .metrics import EditFunction, cycle, edit_alignment, edit_error, leak, summarize, zero_edit
+from .metrics import (EditFunction, cycle, edit_alignment, edit_error, gain, leak, summarize,
+                                           zero_edit)
 from ..registry import find_part
 
 # %% ../../nbs/4-measuring/06b_benchmark.ipynb #4212638a
@@ -115,7 +116,7 @@ def _truth(people: Identity, size: int, spoil: Callable[[Tensor], Tensor]) -> Ed
     return edit
 
 # %% ../../nbs/4-measuring/06b_benchmark.ipynb #ac23e680
-METRICS = {"edit error": "lower", "edit alignment": "higher", "leak": "lower", "zero edit": "higher", "cycle": "higher"}
+METRICS = {"edit error": "↓", "edit alignment": "↑", "gain": "→ 1", "leak": "↓", "zero edit": "↑", "cycle": "↑"}
 
 def _measure(edit: EditFunction, x: Tensor, goal: Tensor, source: Tensor, target: Tensor) -> tuple[dict, Tensor, float]:
     """One batch through one editor: N values per metric (on the CPU), the edited pictures, and the seconds that the
@@ -128,6 +129,7 @@ def _measure(edit: EditFunction, x: Tensor, goal: Tensor, source: Tensor, target
     values = {
         "edit error": edit_error(x, y, goal),
         "edit alignment": edit_alignment(x, y, goal),
+        "gain": gain(x, y, goal),
         "leak": leak(x, y, goal),
         "zero edit": zero_edit(edit, x, source),
         "cycle": cycle(edit, x, y, source, target),
@@ -151,14 +153,8 @@ def _report(name: str, cases: Cases, benchmark: str, values: dict[str, Tensor], 
 
 # %% ../../nbs/4-measuring/06b_benchmark.ipynb #8da84c15
 def run_all(
-    edits: dict[str, EditFunction],
-    size: int = 64,
-    limit: int = 1000,
-    batch_size: int = 32,
-    device: str | torch.device | None = None,
-    references: bool = True,
-    progress: bool = False,
-    spoilt: bool = False,
+    edits: dict[str, EditFunction], size: int = 64, limit: int = 1000, batch_size: int = 32,
+    device: str | torch.device | None = None, references: bool = True, progress: bool = False, spoilt: bool = False,
     watch: Callable[[str, Tensor, Tensor, Cases], None] | None = None,
 ) -> list[dict]:
     """Run editors, by name, through the benchmark; *copy* and *true counterfactual* come first unless references=False.
@@ -197,16 +193,30 @@ def run_one(edit: EditFunction, size: int = 64, limit: int = 1000, name: str = "
 # %% ../../nbs/4-measuring/06b_benchmark.ipynb #41b6e352
 def _row(name: str, cases: int, metrics: dict, extra: str = "") -> str:
     def cell(metric):
-        mean = metrics[metric]["mean"]
+        mean = metrics.get(metric, {}).get("mean")     # reports of before there was a gain have none
         return "-" if mean is None else f"{mean:.{1 if metric in ('zero edit', 'cycle') else 2}f}"
     return f"| {name} | {cases} | " + " | ".join(cell(metric) for metric in METRICS) + f" |{extra}"
 
 def _head(first: str, extra: str = "") -> list[str]:
-    names = [f"{name} {'↓' if way == 'lower' else '↑'}" for name, way in METRICS.items()]
+    names = [f"{name} {way}" for name, way in METRICS.items()]
     columns = len(names) + 2 + (1 if extra else 0)
     return [f"| {first} | cases | " + " | ".join(names) + f" |{extra}", "|" + "---|" * columns]
 
 # %% ../../nbs/4-measuring/06b_benchmark.ipynb #4b5e02cf
+def _by_au(report: dict) -> dict[str, dict]:
+    "The single-AU questions of a report, up and down together: cases and means of each AU that was asked for"
+    found = {}
+    for name in AUS:
+        parts = [part for ask, part in report["by_ask"].items() if ask.split()[0] == name]
+        metrics = {}
+        for metric in report["metrics"]:
+            known = [part["metrics"][metric] for part in parts if part["metrics"][metric]["count"]]
+            total = sum(one["count"] for one in known)
+            metrics[metric] = {"mean": sum(one["mean"] * one["count"] for one in known) / total if known else None}
+        if parts:
+            found[name] = {"cases": sum(part["cases"] for part in parts), "metrics": metrics}
+    return found
+
 def results_table(reports: list[dict]) -> str:
     """Reports as a Markdown table, one row per editor: means over cases (zero edit and cycle in dB, leak in 8-bit
     steps)."""
@@ -214,11 +224,11 @@ def results_table(reports: list[dict]) -> str:
     return "\n".join(_head(reports[0]["benchmark"], " ms/face |") + rows)
 
 def results_table_by(report: dict, by: str) -> str:
-    """One report in rows: by "kind", by "ask", or by a group of people ("skin tone", "age", "beard", "glasses",
-    "pose").
+    """One report in rows: by "kind", by "ask", by "AU" (single-AU questions only), or by a group of people ("skin
+    tone", "age", "beard", "glasses", "pose").
 
     Raises `ValueError` for another word."""
-    parts = {"kind": report["by_kind"], "ask": report["by_ask"]} | report["by_group"]
+    parts = {"kind": report["by_kind"], "ask": report["by_ask"], "AU": _by_au(report)} | report["by_group"]
     if by not in parts: raise ValueError(f"there is no table by {by!r}; choose one of {', '.join(parts)}")
     rows = [_row(name, part["cases"], part["metrics"]) for name, part in parts[by].items()]
     return "\n".join(_head(f"{report['edit']}, by {by}") + rows)

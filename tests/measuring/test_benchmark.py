@@ -5,13 +5,14 @@ import types
 
 import pytest
 import torch
+from lessons import ROOT
 
-from expr_course.measuring import benchmark as bench
 from expr_course.action_units import AUS, RIVALS, apply_relative, au_index
-from expr_course.measuring.benchmark import (CASE_KINDS, COPY, METRICS, TRUE, bench_name, make_cases, results_table,
-                                             results_table_by, run_all, run_one, save_reports)
 from expr_course.data.sources import SEEDS, split_seed
 from expr_course.faces import VERSION
+from expr_course.measuring import benchmark as bench
+from expr_course.measuring.benchmark import (CASE_KINDS, COPY, METRICS, TRUE, bench_name, make_cases, results_table,
+                                             results_table_by, run_all, run_one, save_reports)
 
 
 @pytest.fixture(scope="module")
@@ -95,9 +96,9 @@ def test_slices(cases):
 def test_reference_rows(reports):
     copy, true, dim = reports
     assert [r["edit"] for r in reports] == [COPY, TRUE, "dim"]
-    for metric, value in zip(METRICS, (1, 0, 0, 99, 99)):
+    for metric, value in zip(METRICS, (1, 0, 0, 0, 99, 99), strict=True):
         assert copy["metrics"][metric]["mean"] == pytest.approx(value, abs=1e-6)
-    for metric, value in zip(METRICS, (0, 1, 0.1, 99, 99)):
+    for metric, value in zip(METRICS, (0, 1, 1, 0.1, 99, 99), strict=True):
         assert true["metrics"][metric]["mean"] == pytest.approx(value, abs=0.11)
     assert dim["metrics"]["leak"]["mean"] > 1 and dim["metrics"]["zero edit"]["mean"] < 40
     assert all(v["count"] + v["left_out"] == 10 for v in copy["metrics"].values())
@@ -171,12 +172,36 @@ def test_a_broken_editor_is_named():
 def test_tables(reports):
     lines = results_table(reports).splitlines()
     assert len(lines) == 5 and bench_name(32) in lines[0]
-    assert lines[2].startswith("| copy | 10 | 1.00 | 0.00 | 0.00 | 99.0 | 99.0 |")
+    assert lines[2].startswith("| copy | 10 | 1.00 | 0.00 | 0.00 | 0.00 | 99.0 | 99.0 |")
     assert len({line.count("|") for line in lines}) == 1
-    for by in ("kind", "ask", "skin tone", "age", "beard", "glasses", "pose"):
+    for by in ("kind", "ask", "AU", "skin tone", "age", "beard", "glasses", "pose"):
         assert len({line.count("|") for line in results_table_by(reports[0], by).splitlines()}) == 1
     with pytest.raises(ValueError, match="skin tone"):
         results_table_by(reports[0], "height")
+
+
+def test_by_au_up_and_down_together():
+    def half(images, source, rel):
+        return images * 0.5
+    report = run_one(half, size=32, limit=90, device="cpu")     # 36 single questions, so two AUs are asked a third time
+    rows = [[cell.strip() for cell in line.split("|")[1:]] for line in results_table_by(report, "AU").splitlines()[2:]]
+    assert [row[0] for row in rows] == list(AUS) and [int(row[1]) for row in rows] == [3, 3] + [2] * 15
+    up, down = (report["by_ask"][f"AU12 {way}"]["metrics"]["gain"]["mean"] for way in ("up", "down"))
+    assert float(rows[au_index("AU12")][4]) == pytest.approx((up + down) / 2, abs=0.006)
+
+
+def test_reports_of_before_there_was_a_gain(reports):
+    old = json.loads(json.dumps(reports[0]))
+    for part in (old, *old["by_kind"].values(), *old["by_ask"].values()):
+        del part["metrics"]["gain"]
+    assert "| copy | 10 | 1.00 | 0.00 | - | 0.00 | 99.0 | 99.0 |" in results_table([old])
+    assert all(" - |" in line for by in ("kind", "AU") for line in results_table_by(old, by).splitlines()[2:])
+
+
+def test_recorded_reports_stay_readable():
+    recorded = json.loads((ROOT / "nbs" / "results" / "bench-64.json").read_text())
+    assert len(results_table(recorded).splitlines()) == 2 + len(recorded)
+    assert len(results_table_by(recorded[-1], "AU").splitlines()) == 2 + len(AUS)
 
 
 def test_reports_are_saved_whole_or_not_at_all(reports, tmp_path):
