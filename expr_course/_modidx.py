@@ -1451,8 +1451,6 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                                                                                  'expr_course/measuring/classifier.py'),
                                                   'expr_course.measuring.classifier.answers': ( '4-measuring/expression_classifier.html#answers',
                                                                                                 'expr_course/measuring/classifier.py'),
-                                                  'expr_course.measuring.classifier.chosen_from': ( '4-measuring/expression_classifier.html#chosen_from',
-                                                                                                    'expr_course/measuring/classifier.py'),
                                                   'expr_course.measuring.classifier.draw_emotions': ( '4-measuring/expression_classifier.html#draw_emotions',
                                                                                                       'expr_course/measuring/classifier.py'),
                                                   'expr_course.measuring.classifier.emotional': ( '4-measuring/expression_classifier.html#emotional',

@@ -8,11 +8,12 @@ from hypothesis import strategies as st
 from expr_course.action_units import EMOTIONS, N_AUS, au_index, emotion_vector
 from expr_course.data.sources import draw_faces, face_numbers, split_of
 from expr_course.measuring.classifier import (EXPRESSIONS, ClassifierSettings, ClassifierTraining,
-                                              ExpressionClassifier, ExpressionHead, accuracy, answers, chosen_from,
+                                              ExpressionClassifier, ExpressionHead, accuracy, answers,
                                               draw_emotions, emotional, expression_confusion, focus, known,
                                               load_classifier, saliency, tables_of)
 from expr_course.measuring.estimator import AUEstimator
 from expr_course.training.command import run_recipe
+from expr_course.training.learner import random_batches
 from expr_course.training.recipe import load_recipe
 from expr_course.training.weights import fingerprint, save_network
 
@@ -124,7 +125,7 @@ def test_a_head_learns_what_features_know():
     emotion = torch.arange(400) % 8
     cards = {"features": torch.eye(32)[emotion] * 2 + 0.3 * torch.randn(400, 32), "emotion": emotion}
     system = ClassifierTraining(ClassifierSettings(hidden=16, rate=1e-2, decay=0.0), 32)
-    source, optimizer = chosen_from(cards, 64, 0), system.optimizers()["head"]
+    source, optimizer = random_batches(cards, 64, 0), system.optimizers()["head"]
     for k in range(60):
         (_, terms), = system.phases(source.make(k), k)
         optimizer.zero_grad()
