@@ -294,7 +294,7 @@ def test_restore_refuses_another_size_and_nan():
 
 
 @pytest.mark.parametrize("name, answer", [
-    ("a.jpg", True), ("folder/b.PNG", True), ("scan.Tiff", True), (".hidden.jpg", False), ("jpg", False), ("a.csv", False),
-    ("a.jpg.part", False)])
+    ("a.jpg", True), ("folder/b.PNG", True), ("scan.Tiff", True), (".hidden.jpg", False), ("jpg", False),
+    ("a.csv", False), ("a.jpg.part", False)])
 def test_a_name_says_whether_it_is_a_picture(tmp_path, name, answer):
     assert is_picture(name) is answer and is_picture(tmp_path / name) is answer
