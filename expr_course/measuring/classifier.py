@@ -23,7 +23,7 @@ from ..data.sources import draw_faces, face_numbers, mix_seed
 from ..device import pick_device
 from ..faces import VERSION
 from .estimator import AUEstimator, benchmark_faces, load_estimator
-from .estimator_training import shake
+from .estimator_training import estimator_augment
 from ..training.callbacks import watched
 from ..training.checkpoint import standard_callbacks
 from ..training.learner import Learner, System, cosine, random_batches
@@ -93,9 +93,10 @@ def known(estimator: AUEstimator, batches: Iterator[dict[str, Any]], views: int,
     """Features and emotions of drawn faces, each seen as drawn and `views` − 1 times shaken (lesson 07b): computed
     once, since the estimator is frozen"""
     device, features, emotion = next(estimator.parameters()).device, [], []
+    shaking = estimator_augment(spoil)
     for batch in batches:
         for view in range(views):
-            image = shake(batch, spoil)["image"] if view else batch["image"]
+            image = shaking({"image": batch["image"]})["image"] if view else batch["image"]
             features.append(estimator.features(image.to(device)).float().cpu())
             emotion.append(batch["emotion"].cpu())
     return {"features": torch.cat(features), "emotion": torch.cat(emotion)}

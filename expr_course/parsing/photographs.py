@@ -23,13 +23,14 @@ from torch import Tensor, nn
 from torch.optim.lr_scheduler import PolynomialLR
 
 # %% ../../nbs/6-parsing/14b_photographs.ipynb #8ca9ee05
+from ..data.augment import FOR_PARSERS, FaceAugment
 from ..data.celebamask import find_face, fit_labels
 from ..data.crops import beyond, cut, cut_labels
 from ..data.images import open_image
 from ..data.label_maps import check_order, read_numbers, remap
 from .labels import CLASSES, IGNORE, mirror_scores
 from .scores import ParsingMeter, score_table
-from .training import ParserSettings, augment, fit_parser
+from .training import ParserSettings, fit_parser
 from .unet import check_picture, cross_entropy, double_conv
 from ..training.weights import load_network
 
@@ -163,11 +164,13 @@ def fine_tune(
     Augmented batches, cross-entropy, a rate that falls to 0 by the poly rule."""
     torch.manual_seed(seed)
     network, device = copy.deepcopy(network).train(), next(network.parameters()).device
+    augment = FaceAugment(FOR_PARSERS)
     optimizer = torch.optim.AdamW(network.parameters(), rate, weight_decay=1e-3)
     schedule = PolynomialLR(optimizer, steps, power=0.9)
     for _ in range(steps):
         chosen = torch.randint(len(pairs["image"]), (batch,))
-        image, labels = augment(pairs["image"][chosen].to(device), pairs["labels"][chosen].to(device))
+        shaken = augment({name: pairs[name][chosen].to(device) for name in ("image", "labels")})
+        image, labels = shaken["image"], shaken["labels"]
         optimizer.zero_grad()
         cross_entropy(network(image), labels).backward()
         optimizer.step()
