@@ -53,7 +53,7 @@ def main():
     different = sorted(name for name in set(ours) | set(theirs) if ours.get(name) != theirs.get(name))
     if different:
         sys.exit("nbdev 3 exports something else: " + ", ".join(different))
-    print("%s exports the same %d modules" % (NBDEV, len(ours)))
+    print(f"{NBDEV} exports the same {len(ours)} modules")
 
 
 if __name__ == "__main__":

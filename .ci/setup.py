@@ -4,8 +4,8 @@
     python3 .ci/setup.py course [--no-open]   env, the working copy course/, and JupyterLab on it
     python3 .ci/setup.py fresh                give the original lessons back; changed ones move to course/_mine
 
-Only the standard library is used, and any Python 3 can read this file, so that it can say what is wrong.
-Environment: TORCH_INDEX = address of a PyTorch package index, for instance the CPU-only one from PyTorch's install page.
+Only the standard library is used, and any Python from 3.6 on can read this file, so that it can say what is wrong.
+Environment: TORCH_INDEX = address of a PyTorch package index, such as the CPU-only one from PyTorch's install page.
 """
 import hashlib
 import json
@@ -42,7 +42,7 @@ print(json.dumps(["%d.%d" % sys.version_info[:2], sys.executable, complete]))
 
 
 def probe(command):
-    """(version, path, has the venv module) of the Python that `command`, a list, starts; None where it does not start."""
+    """(version, path, has the venv module) of the Python that `command`, a list, starts; None where it does not."""
     try:
         done = subprocess.run(command + ["-c", PROBE], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, timeout=60)
         return tuple(json.loads(done.stdout.decode())) if done.returncode == 0 else None
@@ -73,11 +73,13 @@ def find_python(commands=None):
             incomplete = incomplete or (version, path)
         seen.append(f"{version} ({path})")
     if incomplete:
-        raise Problem("Python %s at %s lacks the venv module. On Debian and Ubuntu: sudo apt install python%s-venv"
-                      % (incomplete + (incomplete[0],)))
-    raise Problem("the course needs Python 3.11, 3.12 or 3.13; found only %s. Install one of them (python.org, your system's "
-                  "packages, or conda), then repeat the command; a Python that is not on the path is named with "
-                  "make course PYTHON=/path/to/python3.12" % (", ".join(sorted(set(seen))) or "none that starts"))
+        version, path = incomplete
+        raise Problem(f"Python {version} at {path} lacks the venv module. On Debian and Ubuntu: "
+                      f"sudo apt install python{version}-venv")
+    found = ", ".join(sorted(set(seen))) or "none that starts"
+    raise Problem(f"the course needs Python 3.11, 3.12 or 3.13; found only {found}. Install one of them (python.org, "
+                  "your system's packages, or conda), then repeat the command; a Python that is not on the path is "
+                  "named with make course PYTHON=/path/to/python3.12")
 
 
 # --- the environment ---------------------------------------------------------------------------------------------
@@ -88,7 +90,8 @@ def venv_python(root=ROOT):
 
 def fingerprint(root=ROOT):
     """Changes whenever the installed set has to change."""
-    return hashlib.sha256(b"".join((root / name).read_bytes() for name in ("pyproject.toml", "constraints.txt"))).hexdigest()
+    names = ("pyproject.toml", "constraints.txt")
+    return hashlib.sha256(b"".join((root / name).read_bytes() for name in names)).hexdigest()
 
 
 def is_ready(root=ROOT):
@@ -106,34 +109,42 @@ def check_disk(root=ROOT):
     fetch, need = sizes()
     free = shutil.disk_usage(str(root)).free
     if free < need:
-        raise Problem(f"{root} has {free / GB:.1f} GB free, and the installation needs {need / GB:.1f} GB while it runs. Make room, move the folder to "
-                      "another disk, or take the CPU-only PyTorch (3.5 GB) with TORCH_INDEX=..., see README.md")
-    say("about %.1f GB will be fetched; this happens once and takes some minutes" % (fetch / GB))
+        raise Problem(f"{root} has {free / GB:.1f} GB free, and the installation needs {need / GB:.1f} GB while it "
+                      "runs. Make room, move the folder to another disk, or take the CPU-only PyTorch (3.5 GB) with "
+                      "TORCH_INDEX=..., see README.md")
+    say(f"about {fetch / GB:.1f} GB will be fetched; this happens once and takes some minutes")
     if fetch > GB and not shutil.which("nvidia-smi"):
-        say("no NVIDIA GPU was found: TORCH_INDEX=... with PyTorch's CPU-only index would fetch 0.5 GB instead (README.md)")
+        say("no NVIDIA GPU was found: TORCH_INDEX=... with PyTorch's CPU-only index would fetch 0.5 GB instead "
+            "(README.md)")
 
 
-NETWORK = ("NewConnectionError", "NameResolutionError", "Temporary failure in name resolution", "Network is unreachable",
-           "ConnectTimeout", "ReadTimeout", "ProxyError", "CERTIFICATE_VERIFY_FAILED", "Connection refused", "Connection reset")
+NETWORK = (
+    "NewConnectionError", "NameResolutionError", "Temporary failure in name resolution", "Network is unreachable",
+    "ConnectTimeout", "ReadTimeout", "ProxyError", "CERTIFICATE_VERIFY_FAILED", "Connection refused",
+    "Connection reset",
+)
 
 
 def explain(errors):
     """What pip's error output means, in one sentence with the remedy."""
     if "No space left on device" in errors or "Errno 28" in errors:
-        return "the disk is full. Make room (pip cache purge helps) and repeat the command: what is installed already is kept"
+        return ("the disk is full. Make room (pip cache purge helps) and repeat the command: what is installed "
+                "already is kept")
     if any(sign in errors for sign in NETWORK):
-        return ("the packages cannot be fetched: no network, or a proxy or firewall in between (pip reads HTTPS_PROXY). "
-                "Repeat the command when the connection is back: what is installed already is kept")
+        return ("the packages cannot be fetched: no network, or a proxy or firewall in between (pip reads "
+                "HTTPS_PROXY). Repeat the command when the connection is back: what is installed already is kept")
     if "No matching distribution" in errors or "Could not find a version" in errors:
-        return (f"a package, named above, has no ready-made build for this system ({platform.system()} {platform.machine()}, Python {platform.python_version()}), and nothing is compiled "
-                "here. Use 64-bit Python 3.12 on Linux, Windows or an Apple-silicon Mac, and check TORCH_INDEX if you set it")
+        here = f"{platform.system()} {platform.machine()}, Python {platform.python_version()}"
+        return (f"a package, named above, has no ready-made build for this system ({here}), and nothing is compiled "
+                "here. Use 64-bit Python 3.12 on Linux, Windows or an Apple-silicon Mac, and check TORCH_INDEX if you "
+                "set it")
     return "pip stopped with the error above. Repeat the command; if it stays, remove the folder .venv and repeat it"
 
 
 def pip(root, *arguments):
     """Run pip with its progress bars; raise Problem with an explanation where it fails."""
-    command = [str(venv_python(root)), "-m", "pip", "--disable-pip-version-check", "install", "--retries", "3"] + list(arguments)
-    running = subprocess.Popen(command, cwd=str(root), stderr=subprocess.PIPE)
+    command = [str(venv_python(root)), "-m", "pip", "--disable-pip-version-check", "install", "--retries", "3"]
+    running = subprocess.Popen(command + list(arguments), cwd=str(root), stderr=subprocess.PIPE)
     errors = []
     for line in running.stderr:
         errors.append(line.decode(errors="replace"))
@@ -148,7 +159,8 @@ def make_env(root=ROOT):
         return
     found = probe([str(venv_python(root))])
     if found and found[0] not in PYTHONS:
-        raise Problem("{} holds Python {}, and the course needs 3.11 to 3.13. Remove that folder and repeat the command".format(root / ".venv", found[0]))
+        raise Problem(f"{root / '.venv'} holds Python {found[0]}, and the course needs 3.11 to 3.13. Remove that "
+                      "folder and repeat the command")
     python = None if found else find_python()
     stamp = root / ".venv" / "expr_course.stamp"
     if not stamp.is_file():  # an update fetches little
@@ -156,14 +168,15 @@ def make_env(root=ROOT):
     index = os.environ.get("TORCH_INDEX")
     steps = 3 if index else 2
     if python:
-        say("1/%d an environment in .venv, with %s" % (steps, python))
+        say(f"1/{steps} an environment in .venv, with {python}")
         if subprocess.call([python, "-m", "venv", "--clear", str(root / ".venv")]):
-            raise Problem("no environment could be made in %s: the message above says why" % (root / ".venv"))
+            raise Problem(f"no environment could be made in {root / '.venv'}: the message above says why")
     if index:
         say(f"2/3 PyTorch from {index}")
-        pins = [line for line in (root / "constraints.txt").read_text().split() if line.startswith(("torch==", "torchvision=="))]
+        lines = (root / "constraints.txt").read_text().split()
+        pins = [line for line in lines if line.startswith(("torch==", "torchvision=="))]
         pip(root, "--no-deps", "--index-url", index, *pins)
-    say("%d/%d the course and its packages; unpacking is silent for a minute or two" % (steps, steps))
+    say(f"{steps}/{steps} the course and its packages; unpacking is silent for a minute or two")
     pip(root, "--only-binary", ":all:", "--constraint", "constraints.txt", "--editable", ".[lab,dev]")
     prepare_jupyter(root)
     stamp.write_text(fingerprint(root))
@@ -172,8 +185,9 @@ def make_env(root=ROOT):
 
 def prepare_jupyter(root=ROOT):
     """A kernel inside the environment, and no question about news at JupyterLab's first start."""
-    subprocess.check_call([str(venv_python(root)), "-m", "ipykernel", "install", "--sys-prefix", "--name", "python3",
-                           "--display-name", "Python 3 (expr_course)"], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    command = [str(venv_python(root)), "-m", "ipykernel", "install", "--sys-prefix", "--name", "python3",
+               "--display-name", "Python 3 (expr_course)"]
+    subprocess.check_call(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     overrides = root / ".venv" / "share" / "jupyter" / "lab" / "settings" / "overrides.json"
     overrides.parent.mkdir(parents=True, exist_ok=True)
     quiet = {"fetchNews": "false", "checkForUpdates": False}
@@ -207,15 +221,16 @@ def new_folder(path):
     free, number = path, 1
     while free.exists():
         number += 1
-        free = path.with_name("%s-%d" % (path.name, number))
+        free = path.with_name(f"{path.name}-{number}")
     return free
 
 
 def copy_lessons(root=ROOT, fresh=False):
     """Bring course/ up to date with nbs/, never writing over a file the reader changed.
 
-    Returns {"new", "updated", "kept", "aside"}: lists of paths. "kept": changed by the reader while a newer original exists.
-    With fresh=True changed files move to course/_mine/<time>/ first ("aside"), and all originals are given back.
+    Returns {"new", "updated", "kept", "aside"}: lists of paths. "kept": changed by the reader while a newer original
+    exists. With fresh=True changed files move to course/_mine/<time>/ first ("aside"), and all originals are given
+    back.
     """
     course, record = root / "course", root / "course" / ".originals.json"
     given = json.loads(record.read_text()) if record.is_file() else {}
@@ -255,7 +270,8 @@ def tell(report):
     for name in report["aside"]:
         say(f"your changed lesson is kept as {name}")
     changed = len(report["new"]) + len(report["updated"])
-    say("course/ is your working copy of the lessons (%s): change what you like" % ("%d files written" % changed if changed else "up to date"))
+    state = f"{changed} files written" if changed else "up to date"
+    say(f"course/ is your working copy of the lessons ({state}): change what you like")
 
 
 # --- JupyterLab --------------------------------------------------------------------------------------------------
@@ -271,7 +287,8 @@ def lab_command(python, folder, page=None, browser=True):
     """The command that starts JupyterLab in `folder`, opening the notebook `page`."""
     command = [str(python), "-m", "jupyterlab", f"--ServerApp.root_dir={folder}",
                "--ServerApp.log_level=WARN",  # what stays is the address
-               "--ServerApp.tornado_settings={'websocket_max_message_size': 104857600}"]  # a photograph through an upload button
+               # a photograph through an upload button
+               "--ServerApp.tornado_settings={'websocket_max_message_size': 104857600}"]
     if page:
         command.append(f"--LabApp.default_url=/lab/tree/{page}")
     if not browser:
@@ -286,7 +303,8 @@ def open_lab(root=ROOT):
     pages = [name for name in ("00_tour.ipynb", "index.ipynb") if (course / name).is_file()]
     browser = has_screen()
     if not browser:
-        say("no browser can be opened from here: open the address that JupyterLab prints below (http://127.0.0.1:... with its token)")
+        say("no browser can be opened from here: open the address that JupyterLab prints below "
+            "(http://127.0.0.1:... with its token)")
         say("when your browser runs on another machine, first: ssh -L 8888:127.0.0.1:8888 you@this-machine")
     say("JupyterLab starts; stop it with Ctrl-C")
     command = lab_command(venv_python(root), course, pages[0] if pages else None, browser)

@@ -11,7 +11,7 @@ from lessons import NBS, PACKAGE, ROOT, code_cells, lessons, parts, prose_cells,
 
 SHORT = (
     "00_tour", "01_action_units", "02n_drawing", "06a_metrics", "08_unet", "09_msf", "10a_gan_losses",
-    "11a_relative_training", "13c_parsing_unet", "19e_editor",
+    "11a_relative_training", "13c_parsing_unet", "19g_editor",
 )  # the short path, in order
 LEAVE_WITH = {
     "faces": "a vocabulary for faces, v_rel = v_tgt − v_src, and a drawn face whose every muscle is known",
@@ -21,8 +21,7 @@ LEAVE_WITH = {
     "editing": "paper one: relative action units and multi-scale feature fusion, trained and measured",
     "parsing": "nineteen classes for every pixel, from drawings to photographs",
     "hierarchy": "paper two: global and local generators, and a parser that learns with them",
-    "photos": "your own photograph and your own video, in and out again",
-    "editor": "the tool, and how it is made",
+    "photos": "your own photograph and your own video, in and out again", "editor": "the tool, and how it is made",
 }
 WORDS, LINES, PICTURE = 130, 15, 0.3  # words and lines of code read with care in a minute; minutes for a picture
 
@@ -74,7 +73,8 @@ def neighbours(path):
 
 
 def path_line(path):
-    """The line of a lesson's first cell that says which path it is on, how long it reads, and what comes before and after there."""
+    """The line of a lesson's first cell that says which path it is on, how long it reads, and what comes before and
+    after there."""
     before, after = neighbours(path)
     steps = short_path()
     said = [f"**Short path, {steps.index(path) + 1} of {len(steps)}**" if path in steps else "**Workshop**"]
@@ -99,7 +99,10 @@ def lesson_table(paths, start):
     rows = ["| lesson | what it is about | to read |", "|---|---|---|"]
     for path in paths:
         name = link(path, start)
-        rows.append(f"| {'**' + name + '**' if path in short_path() else name} | {head(path)[1].strip().rstrip('.')} | {minutes(path)} min |")
+        rows.append(
+            f"| {'**' + name + '**' if path in short_path() else name} | {head(path)[1].strip().rstrip('.')} | "
+            f"{minutes(path)} min |"
+        )
     return "\n".join(rows)
 
 
@@ -121,7 +124,8 @@ def parts_table(start):
         place = Path(os.path.relpath(folder, start)).as_posix()
         hours = sum(map(minutes, inside)) / 60
         rows.append(
-            f"| [{folder.name}]({place}/README.md) | {number(inside[0])} to {number(inside[-1])}: {len(inside)} lessons, "
+            f"| [{folder.name}]({place}/README.md) | {number(inside[0])} to {number(inside[-1])}: {len(inside)} "
+            "lessons, "
             f"{hours:.1f} h | {' '.join(f'`{package}/`' for package in packages)} | {LEAVE_WITH[name]} |"
         )
     return "\n".join(rows)
@@ -134,7 +138,8 @@ def part_page(folder):
     inside = [path for path in lessons() if path.parent == folder]
     return (
         f"# {folder.name}\n\n{room}\n\nYou leave with {LEAVE_WITH[name]}. Lessons of the short path stand in bold; the "
-        f"others are workshop: read them when you want to know how it is made. Solutions are in [solutions](solutions).\n\n"
+        "others are workshop: read them when you want to know how it is made. Solutions are in "
+        "[solutions](solutions).\n\n"
         f"{lesson_table(inside, folder)}\n\nUp: [all parts](../index.ipynb)\n"
     )
 

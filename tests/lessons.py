@@ -112,7 +112,7 @@ def module_file(module):
 
 # --- running -----------------------------------------------------------------------------------------------------
 
-SWALLOW = {"02p_explorer"}  # shows on purpose how a widget swallows an error
+SWALLOW = {"02p_widgets"}  # shows on purpose how a widget swallows an error
 
 STRICT = '''
 def _strict():

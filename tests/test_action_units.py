@@ -54,9 +54,14 @@ def test_vector_by_hand():
     assert au_vector({"AU12": -1.25}, relative=True)[8, 0] == -1.25
 
 
-@pytest.mark.parametrize("values, relative, hint", [
-    ({"AU12": 3.5}, False, "divide by 5"), ({"AU12": -0.5}, False, "relative=True"), ({"AU12": math.nan}, False, "drop"),
-    ({"AU12": math.inf}, True, "outside"), ({"AU12": 1.26}, True, "outside"), ({"AU4": 0.1, "AU04": 0.2}, False, "twice")])
+@pytest.mark.parametrize(
+    "values, relative, hint",
+    [
+        ({"AU12": 3.5}, False, "divide by 5"), ({"AU12": -0.5}, False, "relative=True"),
+        ({"AU12": math.nan}, False, "drop"), ({"AU12": math.inf}, True, "outside"), ({"AU12": 1.26}, True, "outside"),
+        ({"AU4": 0.1, "AU04": 0.2}, False, "twice"),
+    ],
+)
 def test_vector_refuses(values, relative, hint):
     with pytest.raises(ValueError, match=hint) as error:
         au_vector(values, relative)

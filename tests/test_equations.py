@@ -6,8 +6,8 @@ import re
 import pytest
 from lessons import PACKAGE, lessons, module_file, modules_of, name_of, prose_cells, read
 
-ID = re.compile(r"\bEq\.\s?([LC]\d+)\b")
-ROW = re.compile(r"^\|\s*(?:Eq\.\s?)?`?([LC]\d+)`?\s*\|.*\|([^|]*)\|\s*$", re.MULTILINE)
+ID = re.compile(r"\bEq\.\s?([LCH]\d+)\b")
+ROW = re.compile(r"^\|\s*(?:Eq\.\s?)?`?([LCH]\d+)`?\s*\|.*\|([^|]*)\|\s*$", re.MULTILINE)
 NAME = re.compile(r"`([A-Za-z_][\w.]*)")
 
 

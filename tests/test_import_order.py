@@ -64,7 +64,31 @@ def test_only_earlier_lessons(path, owned):
 
 
 def test_reads_every_way_to_import():
-    source = "import expr_course.networks.unet\nfrom expr_course.networks.msf import A\nfrom expr_course import gan\nfrom .faces import b\ndef f():\n    from . import data"
-    assert set(package_imports(ast.parse(source))) == {"unet", "msf.A", "gan", "faces.b", "data"}
+    source = (
+        "import expr_course.networks.unet\nfrom expr_course.networks.msf import A\nfrom expr_course import plots\n"
+        "from .faces import b\ndef f():\n    from . import data"
+    )
+    assert set(package_imports(ast.parse(source))) == {"networks.unet", "networks.msf.A", "plots", "faces.b", "data"}
     inside = ast.parse("from ..action_units import AUS\nfrom .frame import FRAME")
     assert set(package_imports(inside, ("faces",))) == {"action_units.AUS", "faces.frame.FRAME"}
+
+
+DOOR = {"action_units", "plots", "device", "doctor", "files", "registry", "widgets", "scale"}
+ORDER = ("faces", "data", "training", "measuring", "networks", "editing", "parsing", "hierarchy", "photos", "editor")
+
+
+def rooms_used(path):
+    """The parts of the package that a module imports, wherever in it."""
+    package = path.relative_to(PACKAGE).parts[:-1]
+    names = package_imports(ast.parse(path.read_text(encoding="utf-8")), package)
+    return {name.split(".")[0] for name in names} & set(ORDER)
+
+
+@pytest.mark.parametrize("path", sorted(PACKAGE.rglob("*.py")), ids=lambda path: path.relative_to(PACKAGE).as_posix())
+def test_data_flows_one_way(path):
+    """faces -> data -> training -> ... -> editor, never back; what stands at the door needs no room, but the doctor may
+    look."""
+    room = path.relative_to(PACKAGE).parts[0]
+    later = set(ORDER[ORDER.index(room) + 1:]) if room in ORDER else set(ORDER)
+    assert room in ORDER or room.removesuffix(".py") in DOOR | {"__init__", "_modidx"}
+    assert not rooms_used(path) & later

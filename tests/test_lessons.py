@@ -77,7 +77,8 @@ def test_run_cleans(tmp_path):
 @pytest.mark.lesson
 def test_a_kernel_ends_with_its_time(tmp_path):
     """At the time limit the kernel goes, and so does a process that it started."""
-    start = "import os, subprocess, sys, time; child = subprocess.Popen([sys.executable, '-c', 'import time; time.sleep(120)'])"
+    child = "subprocess.Popen([sys.executable, '-c', 'import time; time.sleep(120)'])"
+    start = f"import os, subprocess, sys, time; child = {child}"
     write = "with open('pids', 'w') as file: print(os.getpid(), child.pid, file=file)"
     for seconds in (5, 20, 60):  # a busy machine starts a kernel slowly
         with pytest.raises(TimeoutError, match=f"not done after {seconds} s"):

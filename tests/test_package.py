@@ -8,8 +8,8 @@ from lessons import PACKAGE, ROOT
 NBDEV = ("nbdev", "fastcore", "execnb", "ghapi")
 LAB = ("IPython", "ipywidgets", "anywidget", "matplotlib", "jupyterlab", "voila")
 DATA = ("kornia", "datasets")
-TRAINING = ("action_units", "device", "learner", "callbacks", "checkpoint", "recipe", "train", "unet", "msf", "gan",
-            "labels", "scores", "parsing", "parser_training", "bisenet", "thermometer")
+TRAINING = ("action_units", "device", "doctor", "files", "registry", "training", "networks", "parsing.labels",
+            "parsing.scores", "parsing.unet", "parsing.bisenet")  # modules, or parts with all their modules
 
 PROBE = """
 import importlib, socket, sys, traceback
@@ -44,12 +44,15 @@ def test_every_module_imports_without_nbdev_and_network(tmp_path):
 
 
 def test_training_imports_without_notebook_and_data_tools(tmp_path):
-    modules = [name for name in exported() if name == "expr_course" or name.split(".")[1] in TRAINING]
+    wanted = [f"expr_course.{name}" for name in TRAINING]
+    modules = [name for name in exported() if name in wanted or name.rpartition(".")[0] in wanted]
+    assert set(wanted) <= set(modules), "a module of the list is gone"
     import_apart(modules, NBDEV + LAB + DATA, tmp_path)
 
 
-def test_the_bare_package_imports_without_torch(tmp_path):
-    import_apart(["expr_course"], ("torch", "numpy") + NBDEV, tmp_path)
+def test_the_door_imports_without_torch(tmp_path):
+    modules = ["expr_course", "expr_course.doctor", "expr_course.files", "expr_course.registry"]
+    import_apart(modules, ("torch", "torchvision", "numpy", "PIL") + NBDEV, tmp_path)
 
 
 def test_the_probe_sees_a_forbidden_import(tmp_path):

@@ -42,8 +42,13 @@ def test_outside_is_clipped_and_shapes():
     assert to_uint8(picture().requires_grad_().half()).dtype == np.uint8
 
 
-@pytest.mark.parametrize("bad, says", [(torch.zeros(4, 4), "4×4"), (torch.zeros(2, 8, 8, 3), "permute"), (torch.zeros(2, 4, 8, 8), "2×4×8×8"),
-                                       (torch.full((3, 2, 2), float("nan")), "NaN")])
+@pytest.mark.parametrize(
+    "bad, says",
+    [
+        (torch.zeros(4, 4), "4×4"), (torch.zeros(2, 8, 8, 3), "permute"), (torch.zeros(2, 4, 8, 8), "2×4×8×8"),
+        (torch.full((3, 2, 2), float("nan")), "NaN"),
+    ],
+)
 def test_refusals(bad, says):
     for function in (to_uint8, to_pil, contact_sheet, lambda x: difference(x, x), lambda x: show_images([[x]])):
         with pytest.raises(ValueError, match=says):
@@ -67,8 +72,13 @@ def test_color_labels():
     assert torch.equal(color_labels(labels), color_labels(labels.byte()))
 
 
-@pytest.mark.parametrize("bad, says", [(torch.zeros(1, 2, 2), "whole numbers"), (torch.full((1, 2, 2), 19), "0 to 18"), (torch.full((2, 2), -1), "-1"),
-                                       (torch.zeros(1, 19, 2, 2, dtype=torch.long), "argmax")])
+@pytest.mark.parametrize(
+    "bad, says",
+    [
+        (torch.zeros(1, 2, 2), "whole numbers"), (torch.full((1, 2, 2), 19), "0 to 18"),
+        (torch.full((2, 2), -1), "-1"), (torch.zeros(1, 19, 2, 2, dtype=torch.long), "argmax"),
+    ],
+)
 def test_color_labels_refuses(bad, says):
     with pytest.raises(ValueError, match=says):
         color_labels(bad)

@@ -73,7 +73,8 @@ def test_the_door_is_made_from_the_lessons():
 
 
 def test_every_lesson_is_on_a_path():
-    """The short path is about ten lessons long and eight hours wide, in the order of the course; everybody has a neighbour."""
+    """The short path is about ten lessons long and eight hours wide, in the order of the course; everybody has a
+    neighbour."""
     steps = door.short_path()
     assert 9 <= len(steps) <= 13 and 4 <= sum(map(door.minutes, steps)) / 60 <= 8
     assert [path.name for path in steps] == sorted(path.name for path in steps)

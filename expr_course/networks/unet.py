@@ -88,23 +88,17 @@ class ConditionBlock(nn.Module):
 class Parts(NamedTuple):
     """What a head decides. `apply_parts` turns it and a picture, of the same or of a higher resolution, into the edited
     picture."""
-    colour: Tensor | None = None   # N×3×h×w in [-1, 1], replaces the picture
-    gate: Tensor | None = None     # N×1×h×w in [0, 1]: how much of `colour` replaces the picture; None: all of it
-    # N×2×h×w, (dx, dy) in image widths and heights: output pixel p looks at the input's p + flow(p)
-    flow: Tensor | None = None
-    paint: Tensor | None = None    # N×3×h×w in [-2, 2], added to the moved picture
-    # N×1×1×1 in [0, 1): exactly 0 where nothing was asked for (already inside flow and paint)
-    strength: Tensor | None = None
+    colour: Tensor | None = None    # N×3×h×w in [-1, 1], replaces the picture
+    gate: Tensor | None = None      # N×1×h×w in [0, 1]: how much of `colour` replaces the picture; None: all of it
+    flow: Tensor | None = None      # N×2×h×w, (dx, dy) in image sizes: output pixel p looks at the input's p + flow(p)
+    paint: Tensor | None = None     # N×3×h×w in [-2, 2], added to the moved picture
+    strength: Tensor | None = None  # N×1×1×1 in [0, 1), 0 where nothing was asked for; already inside flow and paint
 
 
 def resize(t: Tensor, like: Tensor) -> Tensor:
     "Bilinear, to the height and width of `like`; float32."
-    t = t.float()
-    return (
-        t
-        if t.shape[-2:] == like.shape[-2:]
-        else F.interpolate(t, like.shape[-2:], mode="bilinear", align_corners=False)
-    )
+    if t.shape[-2:] == like.shape[-2:]: return t.float()
+    return F.interpolate(t.float(), like.shape[-2:], mode="bilinear", align_corners=False)
 
 # %% ../../nbs/5-editing/08_unet.ipynb #f77a9a1e
 class DirectHead(nn.Module):
@@ -198,7 +192,8 @@ def check_image(image: Tensor) -> None:
         )
     if any(s % 16 or s < 32 for s in image.shape[-2:]):
         raise ValueError(
-            f"Height and width must be multiples of 16 and at least 32, got {tuple(image.shape[-2:])}: resize the picture first."
+            f"Height and width must be multiples of 16 and at least 32, got {tuple(image.shape[-2:])}: "
+            "resize the picture first."
         )
 
 
@@ -221,33 +216,22 @@ class UNetLayers(nn.Module):
     skip_kinds = ("none", "simple")
 
     def __init__(
-        self,
-        n_aus: int = 34,
-        width: int = 16,
-        head: str | nn.Module = "direct",
-        skips: str = "simple",
+        self, n_aus: int = 34, width: int = 16, head: str | nn.Module = "direct", skips: str = "simple",
         after_norm: bool = True,
     ):
         super().__init__()
         if skips not in self.skip_kinds:
             raise ValueError(f"skips={skips!r} is not one of {self.skip_kinds} of {type(self).__name__}.")
-        self.config = dict(
-            n_aus=n_aus,
-            width=width,
-            head=head if isinstance(head, str) else type(head).__name__,
-            skips=skips,
-            after_norm=after_norm,
-        )
+        name = head if isinstance(head, str) else type(head).__name__
+        self.config = dict(n_aus=n_aus, width=width, head=name, skips=skips, after_norm=after_norm)
         self.n_aus, self.skips, c, deep = n_aus, skips, width, min(512, 16 * width)
         self.levels = [2 * c, 4 * c, 8 * c, deep]
         self.stem = block(3, c, 7)
         self.down = nn.ModuleList(block(i, o, 4, 2) for i, o in zip([c] + self.levels, self.levels))
         self.bottleneck = ConditionBlock(deep, n_aus, deep, 3, after_norm)
         k = 1 if skips == "none" else 2
-        self.up = nn.ModuleList(
-            block(i, o, 4, 2, up=True)
-            for i, o in [(deep, 8 * c), (8 * c * k, 4 * c), (4 * c * k, 2 * c), (2 * c * k, c)]
-        )
+        widths = [(deep, 8 * c), (8 * c * k, 4 * c), (4 * c * k, 2 * c), (2 * c * k, c)]
+        self.up = nn.ModuleList(block(i, o, 4, 2, up=True) for i, o in widths)
         self.head = make_head(head, c)
 
 # %% ../../nbs/5-editing/08_unet.ipynb #ce399a42

@@ -80,7 +80,8 @@ def run(faces, processes, folder):
 def test_memory_does_not_grow_with_the_number_of_faces(tmp_path):
     few, many = (run(faces, 1, tmp_path) for faces in (60, 240))
     print(
-        f"\n{many['per_second']} faces/s; {few['largest_process_mib']} MiB for 60 faces, {many['largest_process_mib']} MiB for 240"
+        f"\n{many['per_second']} faces/s; {few['largest_process_mib']} MiB for 60 faces, {many['largest_process_mib']} "
+        "MiB for 240"
     )
     assert many["largest_process_mib"] < few["largest_process_mib"] + ALLOWED
 
@@ -90,7 +91,8 @@ def table(results):
     return "\n".join(
         rows
         + [
-            f"{r['faces']:5}  {r['processes']:9}  {r['per_second']:7.2f}  {r['per_cpu_second']:14.2f}  {r['largest_process_mib']:20}  {r['kib_a_face']:10.1f}"
+            f"{r['faces']:5}  {r['processes']:9}  {r['per_second']:7.2f}  {r['per_cpu_second']:14.2f}  "
+            f"{r['largest_process_mib']:20}  {r['kib_a_face']:10.1f}"
             f"  {ALL / r['per_second'] / 3600:16.2f}"
             for r in results
         ]

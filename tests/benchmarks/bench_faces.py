@@ -55,7 +55,8 @@ def table(results):
     for r in results:
         budget = BUDGET.get(r["size"], "") if r["batch"] == BATCH and not r["gradients"] else ""
         rows.append(
-            f"{r['size']:4}  {r['batch']:5}  {r['threads']:7}  {'yes' if r['gradients'] else 'no':>9}  {r['faces_per_second']:7.1f}"
+            f"{r['size']:4}  {r['batch']:5}  {r['threads']:7}  {'yes' if r['gradients'] else 'no':>9}  "
+            f"{r['faces_per_second']:7.1f}"
             f"  {r['faces_per_cpu_second']:20.1f}  {budget:>6}"
         )
     return "\n".join(rows)

@@ -73,7 +73,8 @@ def test_pictures_per_second(name, size):
         f"{r['per_second']:.0f} with {threads} thread{'s' * (threads > 1)}" for threads, r in rates.items()
     )
     print(
-        f"\n{name} at {size} px, pictures/s: {said} (aim: {AIM[name, size]} on two idle cores); {rates[1]['mib']:.0f} MiB"
+        f"\n{name} at {size} px, pictures/s: {said} (aim: {AIM[name, size]} on two idle cores); {rates[1]['mib']:.0f} "
+        "MiB"
     )
     assert max(r["per_second"] for r in rates.values()) >= AIM[name, size]
 
@@ -83,7 +84,8 @@ def table(results):
     return "\n".join(
         rows
         + [
-            f"{r['network']:17}  {r['size']:4}  {r['batch']:5}  {r['threads']:7}  {r['per_second']:10.2f}  {r['per_cpu_second']:14.2f}  {r['mib']:5.0f}"
+            f"{r['network']:17}  {r['size']:4}  {r['batch']:5}  {r['threads']:7}  {r['per_second']:10.2f}  "
+            f"{r['per_cpu_second']:14.2f}  {r['mib']:5.0f}"
             for r in results
         ]
     )

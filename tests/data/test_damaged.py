@@ -17,7 +17,7 @@ from expr_course.photos import command as photo_cli
 from expr_course.editing import ExpressionEditor
 from expr_course.data.images import MAX_PIXELS
 from expr_course.plots import to_pil
-from expr_course.editing.sliders import MAX_UPLOAD_PIXELS, drawn
+from expr_course.editing.views import MAX_UPLOAD_PIXELS, drawn_subject as drawn
 
 SECONDS = 30  # of CPU, for one file
 COPIES = 10  # of the largest picture that is let in, 12 bytes a pixel, are in memory at one time; measured 8.8
@@ -71,7 +71,7 @@ def upload(editor):
     from expr_course.editor import Editor
     tool, saved = Editor(editor=editor, size=32), []
     tool.sliders["AU12"].both.value = 0.8
-    tool.stage.hand_over = lambda name, data, kind: saved.append(data)
+    tool.display.stage.hand_over = lambda name, data, kind: saved.append(data)
 
     def complaint():
         found = re.fullmatch(r"<div role='alert'.*?><b>(\w+):</b> (.*)</div>", tool.error.value, re.DOTALL)
@@ -80,17 +80,17 @@ def upload(editor):
         return found[2] if found else ""
 
     def upload(name, data):
-        before, edit = tool.source, tool.edit
+        before, edit = tool.session.portrait, tool.session.edit
         send(tool.c.pick, name, data)
         if words := complaint():
-            assert tool.source is before and tool.edit == edit, "a refused file is on the table"
+            assert tool.session.portrait is before and tool.session.edit == edit, "a refused file is on the table"
             assert name in words, f"which file? {words}"
             return words
         assert (
-            tool.source.name == name
-            and tool.source.data == data
-            and tool.edit == edit
-            and tool.stage.widget.before[:4] == tool.stage.widget.after[:4] == b"\x89PNG"
+            tool.session.portrait.name == name
+            and tool.session.portrait.data == data
+            and tool.session.edit == edit
+            and tool.display.stage.widget.before[:4] == tool.display.stage.widget.after[:4] == b"\x89PNG"
         )
         tool.c.save["png"].click()
         if words := complaint():

@@ -1,25 +1,21 @@
-"""The editor: any kind in, the same kind out; zero is exact; nonsense is refused with a remedy; and the same through
-expr-edit."""
+"""The editor: any kind in, the same kind out; zero is exact; nonsense is refused with a remedy; and no training."""
 import io
 import json
-import re
-import struct
 import subprocess
 import sys
-import zlib
 
 import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings, strategies as st
+from lessons import ROOT
 from PIL import Image
 from toy_editor import network, stored
+from toy_pictures import huge_png, image, smooth
 
-from expr_course import __version__
 from expr_course.action_units import AUS, EMOTIONS, emotion_vector
-from expr_course.editing.files import main
 from expr_course.editing.expression_editor import ExpressionEditor, edit_faces, requested, shrink, square
-from expr_course.faces import VERSION, render, sample_identities
+from expr_course.faces import render, sample_identities
 from expr_course.networks.msf import MSFUNet
 from expr_course.networks.unet import ConditionalUNet
 from expr_course.training.weights import save_network
@@ -40,31 +36,11 @@ def folder(tmp_path_factory):
     return folder
 
 
-def smooth(size=(64, 64), seed=0):
-    """A soft picture 3×H×W: an edit of noise would be noise."""
-    noise = torch.rand(1, 3, 6, 6, generator=torch.Generator().manual_seed(seed))
-    return (
-        torch.nn.functional.interpolate(noise, size, mode="bicubic", align_corners=False)[0].clamp(0, 1) * 2 - 1
-    ).contiguous()
-
-
-def image(size=(64, 64), mode="RGB"):
-    pixels = ((smooth(size).permute(1, 2, 0).numpy() + 1) * 127.5).round().astype(np.uint8)
-    return Image.fromarray(pixels).convert(mode)
-
-
-def huge_png(side=60_000):
-    def chunk(kind, data):
-        return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
-    return (
-        b"\x89PNG\r\n\x1a\n"
-        + chunk(b"IHDR", struct.pack(">IIBBBBB", side, side, 1, 0, 0, 0, 0))
-        + chunk(b"IDAT", zlib.compress(b"\0" * 10))
-        + chunk(b"IEND", b"")
-    )
-
-
 SMILE = {"AU12": 0.8}
+NOTHING = {
+    "empty": dict(aus={}), "zero": dict(aus={"AU12": 0.0}), "vector": dict(aus=torch.zeros(17, 2)),
+    "intensity": dict(emotion="fear", intensity=0), "neutral": dict(emotion="neutral"),
+}
 KINDS = {
     "tensor": lambda: smooth(), "batch of one": lambda: smooth()[None], "half": lambda: smooth().half(),
     "double": lambda: smooth().double(), "uint8 array": lambda: np.asarray(image()).copy(),
@@ -91,8 +67,14 @@ def mode(picture):
 # --- kinds -------------------------------------------------------------------------------------------------------
 
 @pytest.mark.parametrize("kind", KINDS)
-@pytest.mark.parametrize("nothing", [dict(aus={}), dict(aus={"AU12": 0.0}), dict(aus=torch.zeros(17, 2)), dict(emotion="fear", intensity=0), dict(emotion="neutral")],
-                         ids=["empty", "zero", "vector", "intensity", "neutral"])
+@pytest.mark.parametrize(
+    "nothing",
+    [
+        dict(aus={}), dict(aus={"AU12": 0.0}), dict(aus=torch.zeros(17, 2)), dict(emotion="fear", intensity=0),
+        dict(emotion="neutral"),
+    ],
+    ids=["empty", "zero", "vector", "intensity", "neutral"],
+)
 def test_zero_is_exact(editor, kind, nothing):
     picture = KINDS[kind]()
     before = pixels(picture).copy()
@@ -282,7 +264,36 @@ def test_one_side_is_another_edit(editor):
     assert editor.per_side and not torch.equal(left, right) and not torch.equal(left, both)
 
 
+def test_pixels_and_the_wish_that_they_took(editor):
+    picture = smooth((40, 60))
+    out, asked = editor.edit_pixels(picture, emotion="fear", intensity=0.5)
+    assert torch.equal(out, editor.edit(picture, emotion="fear", intensity=0.5))
+    assert torch.equal(asked, requested(emotion="fear", intensity=0.5))
+    still, asked = editor.edit_pixels(picture, {})
+    assert torch.equal(still, picture) and still is not picture and not asked.any()
+
+
+def test_a_wish_is_computed_once(editor, monkeypatch):
+    wishes = []
+    def counted(*args, wish=editor.wish):
+        wishes.append(wish(*args))
+        return wishes[-1]
+    monkeypatch.setattr(editor, "wish", counted)
+    editor.edit(smooth(), SMILE)
+    editor.edit(smooth(), {})
+    assert len(wishes) == 2
+
+
 # --- its parts ---------------------------------------------------------------------------------------------------
+
+def test_editing_knows_nothing_of_training():
+    """In a process of its own, so that no other test has loaded anything."""
+    training = ["accelerate", "datasets", "kornia", "expr_course.data.augment", "expr_course.training.command",
+                "expr_course.training.learner"]
+    code = f"import sys, expr_course.editing; print(*[name for name in {training} if name in sys.modules])"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT)
+    assert done.returncode == 0 and done.stdout.strip() == "", done.stdout + done.stderr
+
 
 class Reader(torch.nn.Module):
     """Always reads a happy face, a little more on the left."""
@@ -385,170 +396,6 @@ def test_weights_missing_damaged_or_of_another_version(folder, tmp_path):
     save_network(half / "generator.safetensors", network(), faces="0.0")
     with pytest.warns(UserWarning, match="faces 0.0"):
         ExpressionEditor.from_pretrained(half)
-
-
-# --- expr-edit ---------------------------------------------------------------------------------------------------
-
-@pytest.fixture
-def run(folder, tmp_path, capsys):
-    """run(*arguments) -> (exit code, stdout, stderr), with small weights; and the folder that pictures are in."""
-    def run(*arguments, weights=folder):
-        code = main([*map(str, arguments), "--weights", str(weights)])
-        return code, *capsys.readouterr()
-    image().save(tmp_path / "in.png")
-    return run
-
-
-def test_edits_a_file(run, editor, tmp_path):
-    code, out, err = run(tmp_path / "in.png", tmp_path / "out.png", "AU12=+0.8", "AU04=-0.3")
-    assert code == 0 and err == "" and "out.png" in out and "AU12 +0.80" in out and "ms" in out
-    result = Image.open(tmp_path / "out.png")
-    assert np.array_equal(np.asarray(result), np.asarray(editor.edit(image(), {"AU12": 0.8, "AU04": -0.3})))
-    assert sorted(p.name for p in tmp_path.iterdir()) == ["in.png", "out.png"]
-
-
-def test_provenance(run, tmp_path):
-    run(tmp_path / "in.png", tmp_path / "out.png", "AU12L=+0.8", "--intensity", 0.5)
-    text = Image.open(tmp_path / "out.png").text
-    assert text["Software"] == f"expr_course {__version__}"
-    assert "edited" in text["Comment"] and f"faces {VERSION}" in text["Comment"] and "AU12L +0.40" in text["Comment"]
-
-
-def test_emotions_and_zero(run, folder, tmp_path):
-    # as the command reads it: with the bundled estimator, where there is one
-    editor = ExpressionEditor.from_pretrained(folder)
-    assert run(tmp_path / "in.png", tmp_path / "a.png", "--emotion", "happiness", "--intensity", "0.75")[0] == 0
-    assert np.array_equal(
-        np.asarray(Image.open(tmp_path / "a.png")),
-        np.asarray(editor.edit(image(), emotion="happiness", intensity=0.75)),
-    )
-    assert run(tmp_path / "in.png", tmp_path / "b.png", "AU12=0")[0] == 0
-    assert np.array_equal(np.asarray(Image.open(tmp_path / "b.png")), np.asarray(image()))
-
-
-@pytest.mark.parametrize("mode", ["L", "RGBA", "LA", "P", "1", "CMYK"])
-def test_every_mode_gets_a_png(run, tmp_path, mode):
-    format = "TIFF" if mode == "CMYK" else "PNG"
-    (tmp_path / "x").write_bytes(stored(image(mode=mode), format))
-    code, _, err = run(tmp_path / "x", tmp_path / "out.png", "AU12=0.8")
-    assert code == 0, err
-    Image.open(tmp_path / "out.png").load()
-
-
-def test_sixteen_bits_float_and_exif(run, tmp_path):
-    grey = np.asarray(image(mode="L"))
-    Image.fromarray(grey.astype(np.uint16) * 257).save(tmp_path / "16.png")
-    assert run(tmp_path / "16.png", tmp_path / "out.png", "AU12=0.8")[0] == 0 and Image.open(
-        tmp_path / "out.png"
-    ).mode.startswith("I;16")
-    Image.fromarray((grey / 255).astype(np.float32)).save(tmp_path / "f.tif")
-    code, _, err = run(tmp_path / "f.tif", tmp_path / "out2.png", "AU12=0.8")
-    assert code == 2 and "out2.png" in err and "16-bit" in err and not (tmp_path / "out2.png").exists()
-    tag = Image.Exif()
-    tag[0x0112] = 6
-    image((48, 64)).save(tmp_path / "turned.jpg", exif=tag)
-    code, out, _ = run(tmp_path / "turned.jpg", tmp_path / "up.png", "AU12=0.8")
-    assert code == 0 and "turned upright" in out and Image.open(tmp_path / "up.png").size == (48, 64)
-
-
-def test_size(run, tmp_path):
-    image((96, 200)).save(tmp_path / "wide.png")
-    assert run(tmp_path / "wide.png", tmp_path / "out.png", "AU12=0.8", "--size", 100)[0] == 0
-    assert Image.open(tmp_path / "out.png").size == (100, 48)
-    assert run(tmp_path / "in.png", tmp_path / "out.png", "AU12=0.8", "--size", 100)[0] == 0 and Image.open(
-        tmp_path / "out.png"
-    ).size == (64, 64)
-
-
-REFUSED = [
-    (["AU99=0.5"], "AU99.*AU09"), (["AU12"], "'AU12'.*AU12=[+]0.8"), (["AU12=much"], "'much'.*no number"),
-    (["AU12=0,8"], "0,8"), (["AU12=nan"], "AU12 = nan"), (["AU12=9"], "AU12 = 9"),
-    (["AU12=0.5", "AU12=0.6"], "AU12.*twice"), ([], "say what to change"), (["AU12=1", "--emotion", "fear"], "either"),
-    (["--emotion", "joy"], "joy.*happiness"), (["--emotion", "fear", "--intensity", "2"], "intensity 2"),
-    (["AU12=0.8", "--size", "0"], "size 0"), (["AU12=1.2", "--intensity", "1.25"], "AU12 = 1.2 times"),
-]
-
-
-@pytest.mark.parametrize("arguments, message", REFUSED, ids=[" ".join(a) or "nothing" for a, _ in REFUSED])
-def test_refuses_wishes(run, tmp_path, arguments, message):
-    code, out, err = run(tmp_path / "in.png", tmp_path / "out.png", *arguments)
-    assert code == 2 and out == "" and err.startswith("expr-edit: ") and err.count("\n") == 1 and "Traceback" not in err
-    assert re.search(message, err) and [p.name for p in tmp_path.iterdir()] == ["in.png"]
-
-
-def test_argparse_errors_have_the_same_exit_code(run, tmp_path, capsys):
-    for arguments in (["in.png"], ["a", "b", "AU12=1", "--colour"], ["a", "b", "AU12=1", "--intensity", "x"]):
-        with pytest.raises(SystemExit) as stop:
-            main(arguments)
-        assert stop.value.code == 2 and "usage" in capsys.readouterr().err
-
-
-@pytest.mark.parametrize("make, message", [
-    (lambda: b"", "empty"), (lambda: b"milk, bread", "not a picture"), (lambda: stored(image())[:2000], "damaged"), (lambda: huge_png(), "too large|max_pixels"),
-    (lambda: stored(image(), "JPEG")[:700], "damaged")], ids=["empty", "text", "truncated png", "huge", "truncated jpeg"])
-def test_refuses_pictures(run, tmp_path, make, message):
-    (tmp_path / "in.png").write_bytes(make())
-    code, out, err = run(tmp_path / "in.png", tmp_path / "out.png", "AU12=0.8")
-    assert code == 2 and out == "" and err.startswith("expr-edit: ") and "in.png" in err and re.search(message, err)
-    assert [p.name for p in tmp_path.iterdir()] == ["in.png"]
-
-
-def test_refuses_places(run, tmp_path):
-    here = tmp_path / "in.png"
-    before = here.read_bytes()
-    for target, message in (
-        (here, "its own input"), (tmp_path / "out.jpg", r"\.png"), (tmp_path / "no" / "out.png", "no folder"),
-        (tmp_path, r"\.png"),
-    ):
-        code, _, err = run(here, target, "AU12=0.8")
-        assert code == 2 and re.search(message, err), err
-    (tmp_path / "folder.png").mkdir()
-    assert run(here, tmp_path / "folder.png", "AU12=0.8")[0] == 2
-    code, _, err = run(tmp_path / "nothing.png", tmp_path / "out.png", "AU12=0.8")
-    assert code == 2 and "no file" in err
-    assert here.read_bytes() == before and sorted(p.name for p in tmp_path.iterdir()) == ["folder.png", "in.png"]
-
-
-def test_refuses_weights(run, folder, tmp_path):
-    for weights, message in ((tmp_path / "none", r"generator\.safetensors"), (folder / "card.json", "name the folder")):
-        code, _, err = run(tmp_path / "in.png", tmp_path / "out.png", "AU12=0.8", weights=weights)
-        assert code == 2 and re.search(message, err)
-    other = tmp_path / "other"
-    other.mkdir()
-    save_network(other / "generator.safetensors", network(17), size=32, faces="0.0")
-    (other / "card.json").write_text("{}")
-    code, _, err = run(tmp_path / "in.png", tmp_path / "out.png", "AU12L=0.8", weights=other)
-    assert code == 2 and "one number per AU" in err
-    code, _, err = run(tmp_path / "in.png", tmp_path / "out.png", "AU12=0.8", weights=other)
-    assert code == 0 and "faces 0.0" in err and ".py:" not in err
-
-
-def test_a_failed_write_leaves_what_was_there(run, tmp_path, monkeypatch):
-    (tmp_path / "out.png").write_bytes(b"older")
-    monkeypatch.setattr("os.replace", lambda *_: (_ for _ in ()).throw(OSError(28, "No space left on device")))
-    code, _, err = run(tmp_path / "in.png", tmp_path / "out.png", "AU12=0.8")
-    assert code == 2 and "No space left" in err
-    assert (tmp_path / "out.png").read_bytes() == b"older" and sorted(p.name for p in tmp_path.iterdir()) == [
-        "in.png",
-        "out.png",
-    ]
-
-
-def test_as_a_command(folder, tmp_path):
-    """In a process of its own: no traceback, one line on stderr, exit code 2; help works without weights."""
-    command = [sys.executable, "-m", "expr_course.editing.files"]
-    helped = subprocess.run(command + ["--help"], capture_output=True, text=True)
-    assert helped.returncode == 0 and "AU12=+0.8" in helped.stdout
-    failed = subprocess.run(
-        command + [str(tmp_path / "none.png"), str(tmp_path / "out.png"), "AU12=-0.3", "--weights", str(folder)],
-        capture_output=True, text=True,
-    )
-    assert (
-        failed.returncode == 2
-        and failed.stdout == ""
-        and failed.stderr.count("\n") == 1
-        and "none.png" in failed.stderr
-    )
 
 
 def test_au_names_are_all_usable(editor):

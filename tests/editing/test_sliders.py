@@ -1,4 +1,4 @@
-"""The slider tool: plain functions first, then every callback, without a browser."""
+"""The slider tool: every callback, without a browser."""
 import io
 import sys
 from datetime import datetime, UTC
@@ -9,12 +9,9 @@ import torch
 from PIL import Image
 from toy_editor import Counting, network, png
 
-from expr_course.action_units import AUS, EMOTIONS, apply_relative, au_vector, emotion_vector
-from expr_course.data.sources import SEEDS
+from expr_course.action_units import AUS, EMOTIONS, au_vector, emotion_vector
 from expr_course.editing import ExpressionEditor
-from expr_course.faces import render
-from expr_course.editing.sliders import (MAX_BYTES, MAX_SIDE, SIDES, EditorSliders, drawn, framed, look,
-                                         show_views, uploaded)
+from expr_course.editing.sliders import SIDE_CHOICES, EditorSliders
 
 pytest.importorskip("ipywidgets")
 
@@ -43,70 +40,13 @@ def shown(tool, view="after"):
     return np.asarray(Image.open(io.BytesIO(tool.images[view].value)))
 
 
-# --- functions ---------------------------------------------------------------------------------------------------
-
-def test_drawn():
-    a, again, b, acting = drawn(0, size=48), drawn(0, size=48), drawn(1, size=48), drawn(0, 5, size=48)
-    assert torch.equal(a.face, again.face) and not torch.equal(a.face, b.face) and not torch.equal(a.face, acting.face)
-    assert not a.aus.any() and acting.aus.any() and int(a.person.keys[0, 0]) in SEEDS["test"]
-    assert torch.equal(render(acting.person, acting.aus[None], 48).image[0], acting.face)
-
-
-def test_uploaded_is_the_centred_square():
-    subject = uploaded("me.png", png((60, 40)))
-    assert (
-        subject.face.shape == (3, 40, 40)
-        and subject.person is None
-        and subject.aus is None
-        and "me.png" in subject.text
-    )
-    assert uploaded("big.png", png((700, 900))).face.shape == (3, MAX_SIDE, MAX_SIDE)
-
-
-@pytest.mark.parametrize("mode", ["L", "RGBA", "P", "1"])
-def test_uploads_of_every_mode(mode, editor):
-    assert look(editor, uploaded("x.png", png(mode=mode)), au_vector({"AU12": 1})).after.shape == (3, 40, 40)
-
-
-@pytest.mark.parametrize("data, message", [(b"", "empty"), (b"milk", "not a picture"), (png()[:len(png()) // 2], "damaged"), (bytes(MAX_BYTES + 1), "8.0 MB.*smaller")])
-def test_uploads_refused(data, message):
-    with pytest.raises(ValueError, match=message) as caught:
-        uploaded("me.png", data)
-    assert str(caught.value).startswith("me.png")
-
-
-def test_look(editor):
-    subject, wish = drawn(0, 3, size=48), au_vector({"AU12": 1.0, "AU45": -0.5}, relative=True)
-    views = look(editor, subject, wish, 1.25)
-    target, _ = apply_relative(subject.aus[None], wish[None], 1.25)
-    assert torch.equal(views.truth, render(subject.person, target, 48).image[0]) and torch.equal(
-        views.before, subject.face
-    )
-    assert torch.equal(views.after, editor.edit(subject.face, wish, intensity=1.25)) and views.milliseconds > 0
-    assert any("clipped" in r and "AU12" in r.split(": ")[1] for r in views.remarks) and any(
-        "alignment" in r for r in views.remarks
-    )
-    still = look(editor, subject, torch.zeros(17, 2))
-    assert (
-        torch.equal(still.after, still.before)
-        and torch.equal(still.truth, still.before)
-        and not any("alignment" in r for r in still.remarks)
-    )
-
-
-def test_show_views(editor):
-    for subject in (drawn(0, size=48), framed(torch.zeros(3, 40, 60), "grey")):
-        figure = show_views(look(editor, subject, torch.zeros(17, 2)))
-        assert len(figure.axes) == (4 if subject.person is not None else 3)
-
+# --- callbacks ---------------------------------------------------------------------------------------------------
 
 def test_without_ipywidgets(editor, monkeypatch):
     monkeypatch.setitem(sys.modules, "ipywidgets", None)
     with pytest.raises(ImportError, match=r"expr_course\[lab\]"):
         EditorSliders(editor=editor)
 
-
-# --- callbacks ---------------------------------------------------------------------------------------------------
 
 def test_starts_with_nothing_asked(tool):
     assert set(tool.sliders) == set(AUS) and not tool.wish.any()
@@ -140,10 +80,10 @@ def test_a_slider_edits_and_reset_undoes(tool):
 
 def test_one_edit_per_action(tool):
     """However many sliders move, only the state they end in is computed."""
-    for action in (
-        *(b.click for b in tool.c.emotions.values()), tool.c.reset.click, tool.c.person.click, tool.c.expression.click,
-        lambda: setattr(tool.sliders["AU01"], "value", 0.3),
-    ):
+    def drag():
+        tool.sliders["AU01"].value = 0.3
+    buttons = [*tool.c.emotions.values(), tool.c.reset, tool.c.person, tool.c.expression]
+    for action in (*(button.click for button in buttons), drag):
         before = tool.editor.count
         action()
         assert tool.editor.count == before + 1
@@ -151,7 +91,9 @@ def test_one_edit_per_action(tool):
 
 def test_nothing_is_sent_twice(tool):
     sent = []
-    tool.images["before"].observe(lambda change: sent.append(change["new"]), "value")
+    def count(change):
+        sent.append(change["new"])
+    tool.images["before"].observe(count, "value")
     tool.sliders["AU12"].value = 0.8
     assert not sent
 
@@ -162,7 +104,7 @@ def test_emotions(tool):
         assert torch.allclose(tool.wish, emotion_vector(name))
         for row, slider in enumerate(tool.sliders.values()):
             assert slider.value == pytest.approx(tool.wish[row, tool.sides()].mean().item(), abs=0.006)
-        assert tool.c.side.value == (SIDES[2] if name == "contempt" else SIDES[0])
+        assert tool.c.side.value == (SIDE_CHOICES[2] if name == "contempt" else SIDE_CHOICES[0])
     assert set(tool.c.emotions) == set(EMOTIONS)
 
 
@@ -177,14 +119,14 @@ def test_an_emotion_is_a_target_where_the_face_is_known(tool):
 
 
 def test_sides(tool):
-    tool.c.side.value = SIDES[1]
+    tool.c.side.value = SIDE_CHOICES[1]
     tool.sliders["AU12"].value = 0.8
     assert torch.allclose(tool.wish, au_vector({"AU12L": 0.8}))
-    tool.c.side.value = SIDES[2]
+    tool.c.side.value = SIDE_CHOICES[2]
     assert tool.sliders["AU12"].value == 0
     tool.sliders["AU12"].value = -0.2
     assert torch.allclose(tool.wish, au_vector({"AU12L": 0.8, "AU12R": -0.2}, relative=True))
-    tool.c.side.value = SIDES[0]
+    tool.c.side.value = SIDE_CHOICES[0]
     assert tool.sliders["AU12"].value == pytest.approx(0.3) and torch.allclose(
         tool.wish, au_vector({"AU12L": 0.8, "AU12R": -0.2}, relative=True)
     )

@@ -12,10 +12,10 @@ from pathlib import Path
 import nbformat
 import pytest
 from conftest import ROOT
+from hands import drag, handle, picture, readout, settled, shoot, until
 from PIL import Image
-from test_tour_browser import drag, handle, picture, readout, settled, shoot, until
 
-from expr_course.editing.sliders import MAX_BYTES
+from expr_course.editing.views import MAX_BYTES
 
 pytest.importorskip("anywidget")
 
@@ -57,7 +57,7 @@ def ready(page):
 @pytest.mark.timeout(900)
 def test_the_editor_in_jupyterlab(jupyterlab, page, tmp_path):
     nb = nbformat.v4.new_notebook(
-        cells=[nbformat.v4.new_code_cell("from expr_course.editor.tool import Editor\ntool = Editor()\ntool")],
+        cells=[nbformat.v4.new_code_cell("from expr_course.editor import Editor\ntool = Editor()\ntool")],
         metadata={"kernelspec": {"name": "python3", "display_name": "python3", "language": "python"}},
     )
     nbformat.write(nb, jupyterlab.folder / "editor.ipynb")
@@ -196,21 +196,28 @@ def uploads(page, tmp_path):
 
 
 CONTRASTS = """elements => {
-  const numbers = text => text.match(/[\\d.]+/g).map(Number), light = rgb => rgb.slice(0, 3).map(v => v / 255).map(v => v <= 0.04045 ? v / 12.92 : ((v + 0.055) / 1.055) ** 2.4).reduce((sum, v, k) => sum + v * [0.2126, 0.7152, 0.0722][k], 0);
-  const ground = element => { for (; element; element = element.parentElement) { const rgb = numbers(getComputedStyle(element).backgroundColor); if (rgb.length < 4 || rgb[3] === 1) return rgb; } return [255, 255, 255]; };
+  const numbers = text => text.match(/[\\d.]+/g).map(Number);
+  const linear = value => value <= 0.04045 ? value / 12.92 : ((value + 0.055) / 1.055) ** 2.4;
+  const light = rgb => rgb.slice(0, 3).map(value => linear(value / 255))
+    .reduce((sum, value, k) => sum + value * [0.2126, 0.7152, 0.0722][k], 0);
+  const ground = element => {
+    for (; element; element = element.parentElement) {
+      const rgb = numbers(getComputedStyle(element).backgroundColor);
+      if (rgb.length < 4 || rgb[3] === 1) return rgb;
+    }
+    return [255, 255, 255];
+  };
   return elements.filter(element => element.offsetParent && element.textContent.trim()).map(element => {
     const [a, b] = [light(numbers(getComputedStyle(element).color)), light(ground(element))];
     return (Math.max(a, b) + 0.05) / (Math.min(a, b) + 0.05);
   });
 }"""
+TEXTS = (".expr-title", ".widget-label", ".widget-readout", ".widget-html-content", ".widget-button:not(:disabled)")
 
 
 def contrasts(page):
     """Of texts and buttons against what lies behind them, 1 to 21 (WCAG; 4.5 is readable); opacity is left out."""
-    found = page.eval_on_selector_all(
-        ".expr-editor .expr-title, .expr-editor .widget-label, .expr-editor .widget-readout, .expr-editor .widget-html-content, .expr-editor .widget-button:not(:disabled)",
-        CONTRASTS,
-    )
+    found = page.eval_on_selector_all(", ".join(f".expr-editor {text}" for text in TEXTS), CONTRASTS)
     assert len(found) > 40
     return found
 
@@ -324,7 +331,8 @@ def test_idle_kernels_are_culled(tmp_path):
         os.environ, PYTHONPATH=str(ROOT), TMPDIR=str(tmp_path), JUPYTER_RUNTIME_DIR=str(tmp_path),
         JUPYTER_DATA_DIR=str(tmp_path / "data"), IPYTHONDIR=str(tmp_path / "ipython"),
     )
-    code = f"from expr_course.editor.page import main; main(['--port={port}', '--minutes=0.25', '--no-browser'], 'print(6 * 7)')"
+    words = [f"--port={port}", "--minutes=0.25", "--no-browser"]
+    code = f"from expr_course.editor.page import main; main({words}, 'print(6 * 7)')"
     with open(tmp_path / "log", "w") as log:
         server = subprocess.Popen([sys.executable, "-c", code], env=environment, stdout=log, stderr=log)
     def kernels():
@@ -339,28 +347,3 @@ def test_idle_kernels_are_culled(tmp_path):
     finally:
         server.terminate()
         server.wait(30)
-
-
-def test_voila_is_told_its_limits():
-    from expr_course.editor.page import IDLE_MINUTES, MESSAGE_BYTES, notebook, voila_arguments
-    words = voila_arguments(Path("x.ipynb"), 8000, browser=False)
-    assert (
-        MESSAGE_BYTES > 2 * MAX_BYTES
-        and f"--Voila.tornado_settings={{'websocket_max_message_size': {MESSAGE_BYTES}}}" in words
-    )
-    assert (
-        f"--MappingKernelManager.cull_idle_timeout={60 * IDLE_MINUTES:.0f}" in words
-        and "--MappingKernelManager.cull_connected=True" in words
-    )
-    assert (
-        "--Voila.ip=127.0.0.1" in words
-        and "--no-browser" in words
-        and "--no-browser" not in voila_arguments(Path("x.ipynb"))
-    )
-    nbformat.validate(nbformat.from_dict(notebook()))
-
-
-def test_without_voila(monkeypatch, capsys):
-    from expr_course.editor.page import main
-    monkeypatch.setitem(sys.modules, "voila.app", None)
-    assert main(["--no-browser"]) == 2 and "expr_course[lab]" in capsys.readouterr().err

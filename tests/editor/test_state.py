@@ -62,10 +62,15 @@ def test_open_and_link(edit, name):
     assert asked(closed)[others].equal(asked(edit)[others])
 
 
-@pytest.mark.parametrize("change, message", [
-    (lambda e: moved(e, "AU12", 1.01), "AU12 = 1.01 is outside -1 to 1"), (lambda e: moved(e, "AU12", float("nan")), "outside"),
-    (lambda e: moved(e, "AU13", 0), "unknown"), (lambda e: stretched(e, 1.26), "outside 0 to 1.25"), (lambda e: opened(e, "AU12L"), "parse_au"),
-    (lambda e: felt(e, "joy"), "unknown emotion")])
+@pytest.mark.parametrize(
+    "change, message",
+    [
+        (lambda e: moved(e, "AU12", 1.01), "AU12 = 1.01 is outside -1 to 1"),
+        (lambda e: moved(e, "AU12", float("nan")), "outside"), (lambda e: moved(e, "AU13", 0), "unknown"),
+        (lambda e: stretched(e, 1.26), "outside 0 to 1.25"), (lambda e: opened(e, "AU12L"), "parse_au"),
+        (lambda e: felt(e, "joy"), "unknown emotion"),
+    ],
+)
 def test_refused(change, message):
     with pytest.raises(ValueError, match=message):
         change(Edit())
@@ -168,7 +173,7 @@ def in_namespace(code):
     calls = []
     lines = (
         code.replace("from expr_course.photos.command import edit_photo_file", "")
-        .replace("from expr_course.editing.expression_editor import ExpressionEditor", "")
+        .replace("from expr_course.editing import ExpressionEditor", "")
         .replace("from pathlib import Path", "")
     )
     fake = type("E", (), {"from_pretrained": staticmethod(lambda *a: a)})
@@ -192,7 +197,9 @@ def test_code_says_what_the_edit_is(edit, percent, name):
     assert (float(words[words.index("--intensity") + 1]) if "--intensity" in words else 1.0) == edit.intensity
 
 
-@pytest.mark.parametrize("where, flags", [({"face": 2}, ["--face", "2"]), ({"box": (1.5, 2, 30, 40)}, ["--box", "1.5", "2", "30", "40"])])
+@pytest.mark.parametrize(
+    "where, flags", [({"face": 2}, ["--face", "2"]), ({"box": (1.5, 2, 30, 40)}, ["--box", "1.5", "2", "30", "40"])]
+)
 def test_code_says_where_the_face_is(where, flags):
     assert (
         in_namespace(as_python(Edit(), "a.png", where=where))[1] == where
@@ -205,7 +212,15 @@ def test_code_names_weights():
     assert shlex.split(as_command(Edit(), "a.png", weights="my folder"))[-2:] == ["--weights", "my folder"]
 
 
-@pytest.mark.parametrize("edit", [Edit(), stretched(moved(moved(Edit(), "AU12L", 0.85), "AU04", -0.3), 1.25)], ids=["nothing", "an edit"])
+def test_code_with_an_editor_of_ones_own_loads_none():
+    code, command = as_python(Edit(), "a.png", own=True), as_command(Edit(), "a.png", own=True)
+    assert "from_pretrained" not in code and "ExpressionEditor" not in code and "# editor: the one you gave\n" in code
+    assert command == "# with the weights of your editor: --weights FOLDER\n" + as_command(Edit(), "a.png")
+
+
+@pytest.mark.parametrize(
+    "edit", [Edit(), stretched(moved(moved(Edit(), "AU12L", 0.85), "AU04", -0.3), 1.25)], ids=["nothing", "an edit"]
+)
 def test_code_and_command_give_the_same_bytes(edit, tmp_path):
     code = as_python(edit, "person-4.png", before=DRAW.format(number=4, expression=7, size=64, name="person-4.png"))
     environment = dict(os.environ, PYTHONPATH=str(ROOT), OMP_NUM_THREADS="1")

@@ -1,4 +1,4 @@
-"""What the editor shows and hands out: sources, the true answer, asked against obtained, files in memory."""
+"""What the editor shows and hands out: portraits, the true answer, asked against obtained, files in memory."""
 import io
 import os
 
@@ -15,11 +15,11 @@ from expr_course.action_units import AUS, au_vector, merge_sides
 from expr_course.editing.files import edit_file, provenance
 from expr_course.editing import ExpressionEditor
 from expr_course.editor.state import Edit, asked, moved, stretched
-from expr_course.editor.views import (Reading, any_source, bars, compared, drawn_source, edited_file, enlarged,
-                                      file_source, gif_file, judged, mp4_file, read_aus, sweep, wipe)
+from expr_course.editor.views import (Reading, any_portrait, bars, compared, drawn_portrait, edited_file, magnified,
+                                      file_portrait, gif_file, views_of, mp4_file, read_aus, sweep, wipe)
 from expr_course.data.images import open_image
 from expr_course.plots import to_png
-from expr_course.editing.sliders import MAX_BYTES, MAX_SIDE, look
+from expr_course.editing.views import MAX_BYTES, MAX_SIDE, look_at_edit as look_at_edit
 
 SMILE = stretched(moved(moved(Edit(), "AU12", 0.8), "AU04L", -0.35), 1.25)
 
@@ -39,54 +39,58 @@ def editor():
     return ExpressionEditor(network(), size=32, device="cpu")
 
 
-# --- sources ------------------------------------------------------------------------------------------------------
+# --- portraits ------------------------------------------------------------------------------------------------------
 
-def test_drawn_sources_are_files():
-    source = drawn_source(3, 5, 64)
+def test_drawn_portraits_are_files():
+    portrait = drawn_portrait(3, 5, 64)
     assert (
-        source.name == "person-3-5.png" and drawn_source(3, 0, 64).name == "person-3.png" and source.subject.aus.any()
+        portrait.name == "person-3-5.png"
+        and drawn_portrait(3, 0, 64).name == "person-3.png"
+        and portrait.subject.aus.any()
     )
-    assert torch.equal(open_image(source.data).rgb, source.subject.face)
+    assert torch.equal(open_image(portrait.data).rgb, portrait.subject.face)
     namespace = {}
-    exec(source.before.rsplit("\n", 1)[0], namespace)
+    exec(portrait.before.rsplit("\n", 1)[0], namespace)
     assert np.array_equal(
-        np.asarray(namespace["to_pil"](namespace["drawn"](3, 5, size=64).face)),
-        np.asarray(Image.open(io.BytesIO(source.data))),
+        np.asarray(namespace["to_pil"](namespace["drawn_subject"](3, 5, size=64).face)),
+        np.asarray(Image.open(io.BytesIO(portrait.data))),
     )
 
 
-def test_file_sources():
-    source = file_source("me.png", png())
+def test_file_portraits():
+    portrait = file_portrait("me.png", png())
     assert (
-        source.subject.face.shape == (3, 40, 40)
-        and source.data == png()
-        and source.before == ""
-        and "me.png" in source.subject.text
+        portrait.subject.face.shape == (3, 40, 40)
+        and portrait.data == png()
+        and portrait.before == ""
+        and "me.png" in portrait.subject.text
     )
-    assert file_source("big.png", png((700, 900))).subject.face.shape == (3, MAX_SIDE, MAX_SIDE)
+    assert file_portrait("big.png", png((700, 900))).subject.face.shape == (3, MAX_SIDE, MAX_SIDE)
     for data, message in (
         (b"", "empty"), (b"milk", "not a picture"), (png()[: len(png()) // 2], "damaged"),
         (bytes(MAX_BYTES + 1), "MB.*smaller"),
     ):
         with pytest.raises(ValueError, match=f"me.png.*{message}"):
-            file_source("me.png", data)
+            file_portrait("me.png", data)
 
 
-def test_any_source(tmp_path):
+def test_any_portrait(tmp_path):
     (tmp_path / "a.png").write_bytes(png())
-    path, data, image = any_source(tmp_path / "a.png"), any_source(png()), any_source(Image.open(io.BytesIO(png())))
-    array, tensor = any_source(np.asarray(Image.open(io.BytesIO(png())))), any_source(open_image(png()).rgb)
+    path, data, image = (
+        any_portrait(tmp_path / "a.png"), any_portrait(png()), any_portrait(Image.open(io.BytesIO(png()))),
+    )
+    array, tensor = any_portrait(np.asarray(Image.open(io.BytesIO(png())))), any_portrait(open_image(png()).rgb)
     assert path.name == str(tmp_path / "a.png") and path.data == data.data == png() and not path.before
-    for source in (data, image, array, tensor):
+    for portrait in (data, image, array, tensor):
         assert (
-            torch.equal(source.subject.face, path.subject.face)
-            and torch.equal(open_image(source.data).rgb, open_image(png()).rgb)
-            and "open_image(image)" in source.before
+            torch.equal(portrait.subject.face, path.subject.face)
+            and torch.equal(open_image(portrait.data).rgb, open_image(png()).rgb)
+            and "open_image(image)" in portrait.before
         )
     with pytest.raises(FileNotFoundError):
-        any_source("no-such.png")
+        any_portrait("no-such.png")
     with pytest.raises(TypeError):
-        any_source(3)
+        any_portrait(3)
 
 
 # --- files --------------------------------------------------------------------------------------------------------
@@ -96,7 +100,7 @@ def test_any_source(tmp_path):
 def test_the_file_is_what_the_command_writes(editor, tmp_path, mode, edit):
     (tmp_path / "a.png").write_bytes(png((90, 70), mode))
     edit_file(editor, tmp_path / "a.png", tmp_path / "b.png", asked(edit), intensity=edit.intensity)
-    ours = edited_file(editor, any_source(tmp_path / "a.png"), edit)
+    ours = edited_file(editor, any_portrait(tmp_path / "a.png"), edit)
     assert ours == (tmp_path / "b.png").read_bytes()
     assert "relative action units" in Image.open(io.BytesIO(ours)).text["Comment"] and sorted(os.listdir(tmp_path)) == [
         "a.png",
@@ -110,22 +114,22 @@ def test_the_file_is_what_the_command_writes(editor, tmp_path, mode, edit):
 
 
 def test_view_and_file_are_one_edit(editor):
-    source = drawn_source(1, 3, 64)
-    live = editor.edit(source.subject.face, asked(SMILE), intensity=SMILE.intensity)
-    assert to_png(live) == to_png(open_image(edited_file(editor, source, SMILE)).rgb)
-    assert to_png(editor.edit(source.subject.face, asked(Edit()))) == to_png(source.subject.face) == source.data
+    portrait = drawn_portrait(1, 3, 64)
+    live = editor.edit(portrait.subject.face, asked(SMILE), intensity=SMILE.intensity)
+    assert to_png(live) == to_png(open_image(edited_file(editor, portrait, SMILE)).rgb)
+    assert to_png(editor.edit(portrait.subject.face, asked(Edit()))) == to_png(portrait.subject.face) == portrait.data
 
 
-def test_judged_agrees_with_look(editor):
-    source = drawn_source(1, 3, 64)
-    views = look(editor, source.subject, asked(SMILE), SMILE.intensity)
-    ours = judged(source, SMILE, views.after)
+def test_views_of_agree_with_look(editor):
+    portrait = drawn_portrait(1, 3, 64)
+    views = look_at_edit(editor, portrait.subject, asked(SMILE), SMILE.intensity)
+    ours = views_of(portrait, SMILE, views.after)
     assert (
         torch.equal(ours.truth, views.truth)
         and torch.equal(ours.change, views.change)
         and ours.remarks == views.remarks
     )
-    assert judged(file_source("me.png", png()), SMILE, open_image(png((40, 40))).rgb).truth is None
+    assert views_of(file_portrait("me.png", png()), SMILE, open_image(png((40, 40))).rgb).truth is None
 
 
 # --- wipe ---------------------------------------------------------------------------------------------------------
@@ -154,9 +158,9 @@ def test_wipe_needs_one_size():
 # --- asked and obtained -------------------------------------------------------------------------------------------
 
 def test_without_an_estimator(editor):
-    source = drawn_source(0, 0, 64)
-    assert read_aus(editor, source.subject.face) is None
-    reading = compared(editor, source, SMILE, source.subject.face, source.subject.face)
+    portrait = drawn_portrait(0, 0, 64)
+    assert read_aus(editor, portrait.subject.face) is None
+    reading = compared(editor, portrait, SMILE, portrait.subject.face, portrait.subject.face)
     assert reading[1:] == (None, None) and torch.allclose(reading.asked, merge_sides(1.25 * asked(SMILE)))
     html = bars(reading)
     assert "AU12" in html and "AU04" in html and "AU01" not in html and "obtained, as" not in html
@@ -165,9 +169,9 @@ def test_without_an_estimator(editor):
 
 def test_with_an_estimator(editor):
     judged_editor = ExpressionEditor(editor.generator, estimator=Judge(), size=32, device="cpu")
-    source = drawn_source(0, 0, 64)
-    brighter = (source.subject.face + 0.3).clamp(-1, 1)
-    reading = compared(judged_editor, source, SMILE, brighter, source.subject.face)
+    portrait = drawn_portrait(0, 0, 64)
+    brighter = (portrait.subject.face + 0.3).clamp(-1, 1)
+    reading = compared(judged_editor, portrait, SMILE, brighter, portrait.subject.face)
     row = AUS.index("AU12")
     assert (
         0.05 < reading.obtained[row] < 0.2
@@ -189,7 +193,7 @@ def test_bars_show_what_moved_unasked():
 # --- films --------------------------------------------------------------------------------------------------------
 
 def test_sweep_goes_there_and_back(editor):
-    face = drawn_source(1, 3, 64).subject.face
+    face = drawn_portrait(1, 3, 64).subject.face
     frames = sweep(editor, face, SMILE, frames=5)
     assert frames.shape == (8, 3, 64, 64) and torch.equal(frames[0], face)
     assert torch.allclose(frames[4], editor.edit(face, asked(SMILE), intensity=1.25), atol=1e-4) and torch.equal(
@@ -199,10 +203,10 @@ def test_sweep_goes_there_and_back(editor):
 
 def test_enlarged():
     assert (
-        enlarged(torch.zeros(2, 3, 64, 64)).shape == (2, 3, 256, 256)
-        and enlarged(torch.zeros(1, 3, 100, 100)).shape[-1] == 300
+        magnified(torch.zeros(2, 3, 64, 64)).shape == (2, 3, 256, 256)
+        and magnified(torch.zeros(1, 3, 100, 100)).shape[-1] == 300
     )
-    assert enlarged(torch.zeros(1, 3, 300, 300)).shape[-1] == 300
+    assert magnified(torch.zeros(1, 3, 300, 300)).shape[-1] == 300
 
 
 def test_films_hold_the_frames_and_the_comment(editor):

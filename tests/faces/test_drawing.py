@@ -318,8 +318,14 @@ def nearest(points, mask):
     return torch.cdist(points, torch.stack([columns, rows], 1).float()).amin(1)
 
 
-@pytest.mark.parametrize("state", [{}, {"AU12": 1.0}, {"AU12L": 1.0}, {"AU25": 1.0, "AU26": 1.0}, {"AU15": 1.0, "AU17": 1.0}, {"AU20": 1.0, "AU23": 0.5},
-                                   {"AU01": 1.0, "AU02": 1.0, "AU05": 1.0}, {"AU04": 1.0, "AU07": 1.0}], ids=lambda s: "+".join(s) or "neutral")
+@pytest.mark.parametrize(
+    "state",
+    [
+        {}, {"AU12": 1.0}, {"AU12L": 1.0}, {"AU25": 1.0, "AU26": 1.0}, {"AU15": 1.0, "AU17": 1.0},
+        {"AU20": 1.0, "AU23": 0.5}, {"AU01": 1.0, "AU02": 1.0, "AU05": 1.0}, {"AU04": 1.0, "AU07": 1.0},
+    ],
+    ids=lambda s: "+".join(s) or "neutral",
+)
 def test_landmarks_lie_on_labels(state):
     people = bare(6, seed=4)
     sample = render(people, au_vector(state).expand(6, -1, -1), 128)

@@ -13,7 +13,9 @@ from PIL import Image
 
 from expr_course.faces import explorer
 from expr_course.action_units import AU_INFO, AUS, au_index
-from expr_course.faces.explorer import CHOICES, TITLES, FaceExplorer, State, at_rest, look, moved, show_views
+from expr_course.faces.explorer import (
+    CHOICES, TITLES, FaceExplorer, State, at_rest, look_at_face, moved_slider, show_face,
+)
 from expr_course.plots import to_png
 
 ipywidgets = pytest.importorskip("ipywidgets")
@@ -28,7 +30,7 @@ def tool():
 def looks(monkeypatch):
     """The states that were drawn, from now on."""
     seen = []
-    monkeypatch.setattr(explorer, "look", lambda state, size: seen.append(state) or look(state, size))
+    monkeypatch.setattr(explorer, "look_at_face", lambda state, size: seen.append(state) or look_at_face(state, size))
     return seen
 
 
@@ -45,7 +47,7 @@ def decoded(data):
 @given(st.sampled_from(AUS), st.floats(0, 1, width=32), st.sampled_from(list(CHOICES)))
 def test_moved_sets_only_what_it_names(name, value, side):
     before = State(5, torch.full((17, 2), 0.25))
-    after = moved(before, name, value, side)
+    after = moved_slider(before, name, value, side)
     expected = torch.full((17, 2), 0.25)
     expected[au_index(name), list(CHOICES[side])] = value
     assert torch.equal(after.aus, expected) and after.number == 5
@@ -55,27 +57,27 @@ def test_moved_sets_only_what_it_names(name, value, side):
 @pytest.mark.parametrize("value", [-0.1, 1.25, float("nan")])
 def test_moved_refuses(value):
     with pytest.raises(ValueError, match="AU12"):
-        moved(State(), "AU12", value)
+        moved_slider(State(), "AU12", value)
     with pytest.raises(ValueError, match="AU13"):
-        moved(State(), "AU13", 0.5)
+        moved_slider(State(), "AU13", 0.5)
     assert not State().aus.any()
 
 
 def test_look():
-    rest, smile = look(State(3), 32), look(moved(State(3), "AU12", 0.9), 32)
+    rest, smile = look_at_face(State(3), 32), look_at_face(moved_slider(State(3), "AU12", 0.9), 32)
     assert torch.equal(rest.face, at_rest(3, 32)[1]) and (rest.change == -1).all()
     assert (
         (smile.change > -1).any() and smile.labels.shape == smile.face.shape == (3, 32, 32) and smile.milliseconds > 0
     )
     assert not smile.face.requires_grad
-    assert torch.equal(smile.face, look(moved(State(3), "AU12", 0.9), 32).face)
+    assert torch.equal(smile.face, look_at_face(moved_slider(State(3), "AU12", 0.9), 32).face)
 
 
 def test_look_refuses():
     with pytest.raises(ValueError, match="-1"):
-        look(State(-1), 32)
+        look_at_face(State(-1), 32)
     with pytest.raises(ValueError, match="16"):
-        look(State(0), 16)
+        look_at_face(State(0), 16)
 
 
 def test_to_png_keeps_every_pixel():
@@ -85,7 +87,7 @@ def test_to_png_keeps_every_pixel():
 
 def test_show_views():
     pytest.importorskip("matplotlib")
-    assert [ax.get_title() for ax in show_views(look(State(0), 32)).axes] == list(TITLES.values())
+    assert [ax.get_title() for ax in show_face(look_at_face(State(0), 32)).axes] == list(TITLES.values())
 
 
 # --- widgets -----------------------------------------------------------------------------------------------------
@@ -171,7 +173,7 @@ def test_number_and_random_person_keep_the_expression(tool, looks):
     tool.number.set_state({"value": 8})
     assert (
         tool.state.number == 8
-        and tool.images["face"].value == to_png(look(tool.state, 32).face)
+        and tool.images["face"].value == to_png(look_at_face(tool.state, 32).face)
         and tool.sliders["AU12"].value == 0.8
     )
     tool.other.click()
@@ -209,7 +211,7 @@ def test_errors_are_escaped(tool):
 def test_the_unforeseen_is_shown_and_raised(tool, monkeypatch):
     def fail(*args):
         raise ZeroDivisionError("oh")
-    monkeypatch.setattr(explorer, "look", fail)
+    monkeypatch.setattr(explorer, "look_at_face", fail)
     with pytest.raises(ZeroDivisionError):
         tool.sliders["AU12"].value = 0.5
     assert "ZeroDivisionError" in tool.error.value and not tool.quiet
@@ -246,12 +248,14 @@ def at_once(*actions):
 
 
 def test_two_callbacks_at_once_lose_nothing(tool, monkeypatch):
-    monkeypatch.setattr(explorer, "look", lambda state, size: time.sleep(0.05) or look(state, size))
+    monkeypatch.setattr(explorer, "look_at_face", lambda state, size: time.sleep(0.05) or look_at_face(state, size))
     at_once(*[lambda name=name: setattr(tool.sliders[name], "value", 0.5) for name in ("AU04", "AU12", "AU26")])
     assert {name: slider.value for name, slider in tool.sliders.items() if slider.value} == {
         "AU04": 0.5, "AU12": 0.5, "AU26": 0.5,
     }
-    assert (tool.state.aus.mean(1) > 0).sum() == 3 and tool.images["face"].value == to_png(look(tool.state, 32).face)
+    assert (tool.state.aus.mean(1) > 0).sum() == 3 and tool.images["face"].value == to_png(
+        look_at_face(tool.state, 32).face
+    )
 
 
 @pytest.mark.parametrize("first, stands", [(0.4, 0.0), (0.0, 0.8)], ids=["overtaken", "newer"])

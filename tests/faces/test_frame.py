@@ -230,10 +230,15 @@ def test_mirrored_people_have_mirrored_landmarks(seed):
     assert (seen - flipped).abs().max() < 1e-2
 
 
-@pytest.mark.parametrize("name, point, axis, least", [
-    ("AU01", 21, 1, -2), ("AU02", 18, 1, -2), ("AU04", 20, 1, 1.5), ("AU05", 37, 1, -1), ("AU06", 41, 1, -0.3), ("AU07", 40, 1, -0.4), ("AU45", 38, 1, 2),
-    ("AU09", 32, 1, -0.5), ("AU10", 51, 1, -1.5), ("AU12", 54, 1, -3), ("AU12", 48, 0, -2), ("AU14", 54, 0, -0.5), ("AU15", 54, 1, 3), ("AU17", 57, 1, -0.5),
-    ("AU20", 54, 0, 2), ("AU23", 54, 0, -1.5), ("AU25", 66, 1, 1), ("AU26", 8, 1, 4), ("AU26", 57, 1, 3)])
+@pytest.mark.parametrize(
+    "name, point, axis, least",
+    [
+        ("AU01", 21, 1, -2), ("AU02", 18, 1, -2), ("AU04", 20, 1, 1.5), ("AU05", 37, 1, -1), ("AU06", 41, 1, -0.3),
+        ("AU07", 40, 1, -0.4), ("AU45", 38, 1, 2), ("AU09", 32, 1, -0.5), ("AU10", 51, 1, -1.5), ("AU12", 54, 1, -3),
+        ("AU12", 48, 0, -2), ("AU14", 54, 0, -0.5), ("AU15", 54, 1, 3), ("AU17", 57, 1, -0.5), ("AU20", 54, 0, 2),
+        ("AU23", 54, 0, -1.5), ("AU25", 66, 1, 1), ("AU26", 8, 1, 4), ("AU26", 57, 1, 3),
+    ],
+)
 def test_landmarks_act(name, point, axis, least):
     people = replace(sample_identities(5, seed=6), **STRAIGHT)
     aus = au_vector({name: 1.0}).expand(5, -1, -1)
@@ -282,7 +287,10 @@ def changed(people, base, row, sides, size):
 
 
 @pytest.mark.parametrize("name", AUS)
-@given(seed=seeds, size=st.sampled_from((32, 48, 64, 96)), sides=st.sampled_from(([0, 1], [0], [1])), company=st.sampled_from(("neutral", "plausible", "all")))
+@given(
+    seed=seeds, size=st.sampled_from((32, 48, 64, 96)), sides=st.sampled_from(([0, 1], [0], [1])),
+    company=st.sampled_from(("neutral", "plausible", "all")),
+)
 @tries(2)
 def test_nothing_changes_outside_the_region(name, seed, size, sides, company):
     people = sample_identities(3, seed)
@@ -332,9 +340,13 @@ def test_margin():
     )
 
 
-@pytest.mark.parametrize("arguments, message", [
-    (("AU99",), "AU99"), (("AU12", 64, 2), "side is 0"), (("AU12", 64, "L"), "side is 0"), (("AU12", 64, None, -1.0), "at least 0"),
-    (("AU12", 64, None, float("nan")), "at least 0")])
+@pytest.mark.parametrize(
+    "arguments, message",
+    [
+        (("AU99",), "AU99"), (("AU12", 64, 2), "side is 0"), (("AU12", 64, "L"), "side is 0"),
+        (("AU12", 64, None, -1.0), "at least 0"), (("AU12", 64, None, float("nan")), "at least 0"),
+    ],
+)
 def test_nonsense_is_refused(arguments, message):
     with pytest.raises(ValueError, match=message):
         region_mask(sample_identities(1, seed=1), *arguments)

@@ -29,7 +29,7 @@ def test_two_heads():
             Discriminator(34, 4, size)
 
 
-def test_only_the_matching_judge_hears_what_was_asked():
+def test_only_the_matching_critic_hears_what_was_asked():
     torch.manual_seed(0)
     x, a, b = torch.rand(2, 3, 32, 32), torch.rand(2, 17, 2), torch.rand(2, 17, 2)
     plain, matching = Discriminator(34, 8, 32), MatchingDiscriminator(34, 8, 32)

@@ -8,16 +8,17 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from expr_course.data.augment import mirror_faces
-from expr_course.training.callbacks import read_metrics
 from expr_course.data.sources import DrawnFaces, draw_faces, face_numbers
 from expr_course.faces import LABELS, NAMES, sample_identities
-from expr_course.parsing.training import (NETWORK, RUN, TERMS, CameraFaces, ParserTraining, augment, camera_smiles,
-                                          jewelled, make_network, measure, move_faces, occlude, poly, shake_camera,
+from expr_course.parsing.photographs import ThermometerSettings
+from expr_course.parsing.training import (CameraFaces, ParserSettings, ParserTraining, augment, camera_smiles, jewelled,
+                                          make_network, measure, move_parser_faces, occlude, poly, shake_camera,
                                           shake_light)
 from expr_course.parsing.unet import load_parser
-from expr_course.training.weights import load_network
+from expr_course.training.callbacks import read_metrics
+from expr_course.training.command import run_recipe
 from expr_course.training.recipe import load_recipe
-from expr_course.training.command import run
+from expr_course.training.weights import WEIGHTS, load_network, read_card
 
 TINY = dict(
     steps=4, faces=32, cases=8, tests=8, batch_size=8, width=4, size=32, device="cpu", measure_every=2, sample_every=4,
@@ -43,12 +44,18 @@ def test_poly():
         and values == sorted(values, reverse=True)
         and schedule(0.5) == pytest.approx(0.5**0.9)
     )
+    optimizer = torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))], 1.0)
+    theirs = torch.optim.lr_scheduler.PolynomialLR(optimizer, 100, 0.9)
+    for k in range(100):
+        assert schedule(k / 100) == pytest.approx(theirs.get_last_lr()[0])
+        optimizer.step()
+        theirs.step()
 
 
 def test_at_rest_nothing_moves(batch):
     torch.manual_seed(0)
     image, labels = batch["image"], batch["labels"]
-    moved, new = move_faces(image, labels, 0.0, 0.0, 0.0)
+    _, new = move_parser_faces(image, labels, 0.0, 0.0, 0.0)
     for k in range(len(image)):     # aspect still varies a little, and half are mirrored
         same = (new[k] == labels[k]).float().mean()
         assert same > 0.75 or (new[k].flip(-1) != labels[k]).float().mean() < 0.3
@@ -59,7 +66,7 @@ def test_sides_stay_sides(batch_seed):
     torch.manual_seed(batch_seed)
     b = draw_faces(face_numbers("train", 1, 0, 4), 64)
     x = torch.arange(64.0)
-    _, new = move_faces(b["image"], b["labels"], turn=0.2, zoom=0.1, shift=0.05)
+    _, new = move_parser_faces(b["image"], b["labels"], turn=0.2, zoom=0.1, shift=0.05)
     def where(y, k):
         return ((y == k).sum(-2) * x).sum(-1) / (y == k).sum((-1, -2))
     left, right = where(new, LABELS.index("l_brow")), where(new, LABELS.index("r_brow"))
@@ -101,7 +108,7 @@ def test_half_of_a_large_batch_is_augmented_and_the_source_stays():
 def test_picture_and_labels_move_together(batch):
     torch.manual_seed(3)
     painted = batch["labels"][:, None].float().expand(-1, 3, -1, -1) / 9 - 1     # labels as a picture
-    moved, new = move_faces(painted, batch["labels"].clone())
+    moved, new = move_parser_faces(painted, batch["labels"].clone())
     unsided = {4: 5, 6: 7, 8: 9}
     def fold(y):
         return torch.stack([torch.where(y == a, b, y) for a, b in unsided.items()]).amax(0)
@@ -121,7 +128,7 @@ def test_occluders_are_background(batch):
 @pytest.mark.parametrize("net", ["ParsingUNet", "BiSeNet", "QuickUNet"])
 def test_terms_of_every_network(batch, net):
     torch.manual_seed(0)
-    system = ParserTraining(NETWORK | TERMS | RUN | dict(net=net, width=8, stride=4, hard=1.0), batch, torch.ones(19))
+    system = ParserTraining(ParserSettings(net=net, width=8, stride=4, hard=1.0), batch, torch.ones(19))
     (name, terms), = system.phases(batch, 0)
     expected = {"entropy", "dice", "hard"} | ({"aux/entropy", "aux/dice", "aux/hard"} if net == "BiSeNet" else set())
     assert name == "parser" and set(terms) == expected
@@ -130,14 +137,33 @@ def test_terms_of_every_network(batch, net):
     assert system.eval().samples().shape == (24, 3, 64, 64)
 
 
-def test_networks_come_from_the_list():
-    assert type(make_network(NETWORK | dict(net="BiSeNet", width=4, stride=2))).__name__ == "BiSeNet"
-    with pytest.raises(ValueError, match="this package builds"):
-        make_network(NETWORK | dict(net="os.system"))
+def test_weights_of_the_terms(batch):
+    def terms(**weights):
+        torch.manual_seed(0)
+        return next(ParserTraining(ParserSettings(width=4, shake=0.0, **weights), batch).phases(batch, 0))[1]
+    once, twice = terms(hard=1.0), terms(entropy=2.0, dice=2.0, hard=2.0)
+    assert all(torch.isclose(twice[name], 2 * value) for name, value in once.items()) and len(once) == 3
+    assert set(terms(dice=0.0)) == {"entropy"}
+
+
+def test_networks_come_from_the_registry():
+    assert type(make_network(ParserSettings(net="BiSeNet", width=4, stride=2))).__name__ == "BiSeNet"
+    with pytest.raises(ValueError, match="unknown network 'os.system'"):
+        make_network(ParserSettings(net="os.system"))
+
+
+@pytest.mark.parametrize("name", ["parse-unet", "parse-bisenet"])
+def test_bundled_weights_have_the_scores_on_their_card(name):
+    parser, card = load_parser(WEIGHTS / name), read_card(WEIGHTS / name)
+    test = DrawnFaces("test", 128, 32, 0).batch(0)     # the first 32 of the card's 512
+    found = measure(parser.network, test["image"], test["labels"])
+    recorded = card["scores"]["drawn"]
+    assert found["accuracy"] == pytest.approx(recorded["accuracy"], abs=0.005)
+    assert found["miou9"] == pytest.approx(recorded["miou9"], abs=0.02)
 
 
 def test_training_learns_and_leaves_everything(tmp_path):
-    card = run(
+    card = run_recipe(
         settings(steps=60, shake=0.0, width=8, rate=5e-3, ema=0.9, log_every=20, measure_every=30, save_every=60),
         tmp_path / "run",
     )
@@ -161,29 +187,36 @@ def test_training_learns_and_leaves_everything(tmp_path):
 @pytest.mark.parametrize("name", ["parse-unet", "parse-bisenet"])
 def test_stopped_and_continued_gives_the_same_bits(tmp_path, name):
     s = settings(name, width=8)
-    run(s, tmp_path / "whole")
+    run_recipe(s, tmp_path / "whole")
     shutil.copytree(tmp_path / "whole", tmp_path / "parts")
     for gone in ("card.json", "parser.safetensors"):
         (tmp_path / "parts" / gone).unlink()
     shutil.rmtree(tmp_path / "parts" / "checkpoints" / "step-000004")     # as if killed after step 2
-    run(s, tmp_path / "parts", resume=True)
+    run_recipe(s, tmp_path / "parts", resume=True)
     whole, parts = (load_network(tmp_path / k / "parser.safetensors")[0].state_dict() for k in ("whole", "parts"))
     assert all(torch.equal(whole[k], parts[k]) for k in whole)
 
 
 def test_unknown_settings_are_refused(tmp_path):
     with pytest.raises(ValueError, match="Did you mean 'dice'"):
-        run(settings() | {"dicee": 1.0}, tmp_path / "run")
+        run_recipe(settings() | {"dicee": 1.0}, tmp_path / "run")
 
 
 @pytest.mark.parametrize("name", ["parse-unet", "parse-bisenet", "thermometer"])
 @pytest.mark.parametrize("profile", ["smoke", "cpu", "gpu"])
 def test_recipes_are_complete(name, profile):
-    s = load_recipe(name, profile)
-    make_network(NETWORK | s)
-    assert set(s) - set(NETWORK | TERMS | RUN) <= {
-        "recipe", "profile", "task", "description", "seed", "photographs", "order",
-    }
+    """Every setting of a recipe is a field, of the type of its default, and the network exists."""
+    recipe = load_recipe(name, profile)
+    read = (ThermometerSettings if name == "thermometer" else ParserSettings).from_recipe(recipe)
+    assert {key: getattr(read, key) for key in recipe} == recipe
+    make_network(read)
+
+
+def test_settings_are_frozen():
+    with pytest.raises(AttributeError):
+        ParserSettings().width = 64
+    with pytest.raises(ValueError, match="width is '16'"):
+        ParserSettings.from_recipe({"width": "16"})
 
 
 def test_camera_smiles():

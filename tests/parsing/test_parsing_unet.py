@@ -1,4 +1,7 @@
 """The parsing U-Net, its losses, and pictures of any size (lesson 13c)."""
+import subprocess
+import sys
+
 import pytest
 import torch
 import torch.nn.functional as F
@@ -6,11 +9,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from expr_course.editing import ExpressionEditor
-from expr_course.parsing.labels import IGNORE
 from expr_course.networks.msf import MSFUNet
+from expr_course.parsing.labels import IGNORE
 from expr_course.parsing.unet import (ParsingUNet, PictureParser, check_picture, class_weights, cross_entropy,
                                       dice_loss, hard_examples, load_parser)
-from expr_course.training.weights import save_network
+from expr_course.training.weights import WEIGHTS, save_network
 
 
 def sample(seed, ignore=0.2):
@@ -38,8 +41,12 @@ def test_sizes():
 
 
 @pytest.mark.parametrize("image, message", [
-    (torch.zeros(1, 3, 100, 64), "resize to 96×64"), (torch.zeros(1, 3, 64, 10), "resize to 64×32"), (torch.zeros(1, 1, 64, 64), "N×3×H×W"),
-    (torch.zeros(3, 64, 64), "N×3×H×W"), (torch.zeros(1, 3, 64, 64, dtype=torch.uint8), "torch.uint8")])
+    (torch.zeros(1, 3, 100, 64), "resize to 96×64"),
+    (torch.zeros(1, 3, 64, 10), "resize to 64×32"),
+    (torch.zeros(1, 1, 64, 64), "N×3×H×W"),
+    (torch.zeros(3, 64, 64), "N×3×H×W"),
+    (torch.zeros(1, 3, 64, 64, dtype=torch.uint8), "torch.uint8"),
+])
 def test_bad_pictures_are_named(network, image, message):
     with pytest.raises(ValueError, match=message):
         network(image)
@@ -91,6 +98,16 @@ def test_dice_by_the_formula_and_in_range(seed):
     assert dice_loss(100 * t, y) < 1e-5
 
 
+def test_dice_is_kornias_but_for_the_one():
+    """On maps where one pixel is little, and with the pictures laid side by side: kornia sums picture by picture."""
+    from kornia.losses import dice_loss as theirs
+    g = torch.Generator().manual_seed(0)
+    y = torch.randint(0, 19, (4, 64, 64), generator=g).masked_fill(torch.rand(4, 64, 64, generator=g) < 0.2, IGNORE)
+    scores = 2 * torch.randn(4, 19, 64, 64, generator=g)
+    side_by_side = scores.transpose(0, 1).flatten(1, 2)[None], y.flatten(0, 1)[None]
+    assert torch.isclose(dice_loss(scores, y), theirs(*side_by_side, "macro", ignore_index=IGNORE), atol=2e-3)
+
+
 @given(st.integers(0, 10**6))
 def test_hard_examples_by_sorting(seed):
     scores, y = sample(seed)
@@ -138,3 +155,19 @@ def test_saved_and_loaded_and_in_the_editor(network, tmp_path):
     assert editor.parse(torch.rand(3, 50, 71)).shape == (50, 71)
     with pytest.raises(FileNotFoundError, match="expr-train"):
         load_parser(tmp_path / "nowhere")
+
+
+TRAINING_WORLD = {"accelerate", "kornia", "torchmetrics", "datasets", "expr_course.training.learner",
+                  "expr_course.training.checkpoint", "expr_course.parsing.training", "expr_course.data.augment"}
+
+
+def test_a_parser_without_the_training_world():
+    """Who loads a parser, as an editor does, loads nothing that only trainings need."""
+    code = f"""
+import sys
+from expr_course.registry import find_part
+find_part("parser")({str(WEIGHTS / "parse-bisenet")!r})
+print(sorted({TRAINING_WORLD} & set(sys.modules)))
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert done.returncode == 0 and done.stdout.strip() == "[]", done.stdout + done.stderr

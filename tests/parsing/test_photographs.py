@@ -10,15 +10,15 @@ import torch
 from PIL import Image
 
 from expr_course.data.augment import mirror_labels
-from expr_course.data.sources import draw_faces, face_numbers
 from expr_course.data.label_maps import to_order
+from expr_course.data.sources import draw_faces, face_numbers
 from expr_course.parsing.labels import IGNORE
-from expr_course.training.weights import load_network, save_network
-from expr_course.training.recipe import load_recipe
-from expr_course.parsing.photographs import (QuickUNet, fine_tune, fine_tuning_curve, framed_pair, main,
-                                             pair_files, photographs, score_photographs)
-from expr_course.training.command import run
+from expr_course.parsing.photographs import (QuickUNet, fine_tune, fine_tuning_curve, framed_pair, main, pair_files,
+                                             photographs, score_photographs)
 from expr_course.plots import to_uint8
+from expr_course.training.command import run_recipe
+from expr_course.training.recipe import load_recipe
+from expr_course.training.weights import load_network, save_network
 
 
 @pytest.fixture(scope="module")
@@ -144,7 +144,7 @@ def test_the_measurement_and_the_command(tmp_path, folder, capsys):
     s = load_recipe("thermometer", "smoke") | dict(
         photographs=str(folder), size=32, width=4, steps=3, faces=32, cases=8, tests=8, device="cpu", save_every=3
     )
-    card = run(s, tmp_path / "run")
+    card = run_recipe(s, tmp_path / "run")
     assert card["scores"].keys() == {"drawn", "photographs"} and card["scores"]["photographs"]["pictures"] == 12
     assert main([str(folder), "--weights", str(tmp_path / "run"), "--json"]) == 0
     assert json.loads(capsys.readouterr().out) == card["scores"]["photographs"]
@@ -166,7 +166,7 @@ def test_the_measurement_and_the_command(tmp_path, folder, capsys):
     )
     assert shell.returncode == 0 and json.loads(shell.stdout)["pictures"] == 12, "as lesson and help say it: python -m"
     with pytest.raises(FileNotFoundError):
-        run(s | {"photographs": "nowhere"}, tmp_path / "not")
+        run_recipe(s | {"photographs": "nowhere"}, tmp_path / "not")
     assert not (tmp_path / "not" / "checkpoints").exists(), "misspelt folders are found before the training"
 
 
@@ -202,7 +202,7 @@ def test_without_photographs(tmp_path):
     s = load_recipe("thermometer", "smoke") | dict(
         size=32, width=4, steps=3, faces=32, cases=8, tests=8, device="cpu", save_every=3
     )
-    assert run(s, tmp_path / "run")["scores"].keys() == {"drawn"}
+    assert run_recipe(s, tmp_path / "run")["scores"].keys() == {"drawn"}
 
 
 def test_weights_of_another_kind(tmp_path, folder):

@@ -4,11 +4,11 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from expr_course.faces import LABELS
 from expr_course.data.augment import mirror_table
-from expr_course.parsing.labels import IGNORE
-from expr_course.parsing.scores import (ParsingMeter, boundaries, boundary_counts, boundary_f, confusion, iou,
-                                        merge, parsing_scores, pixel_accuracy, score_table)
+from expr_course.faces import LABELS
+from expr_course.parsing.labels import CLASSES, IGNORE
+from expr_course.parsing.scores import (ParsingMeter, boundaries, boundary_counts, boundary_f, confusion, iou, merge,
+                                        parsing_scores, pixel_accuracy, score_table)
 
 
 def pair(seed, ignore=False, classes=19):
@@ -71,6 +71,18 @@ def test_batches_add_up(seed):
 def test_merge_keeps_every_pixel():
     m = confusion(*pair(5))
     assert merge(m, dict(eyes=("l_eye", "r_eye"))).sum() == m.sum()
+
+
+@given(st.integers(0, 10**6), st.integers(1, 3))
+def test_borders_are_those_of_kornias_morphology(seed, distance):
+    from kornia.morphology import dilation, erosion
+    p, y = pair(seed, classes=3)
+    def border(labels):
+        mask = torch.nn.functional.one_hot(labels, CLASSES).permute(0, 3, 1, 2).float()
+        return mask - erosion(mask, torch.ones(3, 3))
+    assert torch.equal(boundaries(y), border(y))
+    near = border(p) * dilation(border(y), torch.ones(2 * distance + 1, 2 * distance + 1))
+    assert torch.equal(boundary_counts(p, y, distance)[1], near.sum((0, 2, 3)).double())
 
 
 def test_boundary_by_hand():

@@ -1,4 +1,4 @@
-"""Overlay, the viewer's callbacks, and ONNX (lesson 14c)."""
+"""Overlay, and the viewer's callbacks (lesson 14c)."""
 import io
 
 import numpy as np
@@ -6,13 +6,12 @@ import pytest
 import torch
 from PIL import Image
 
-from expr_course.parsing.bisenet import BiSeNet
 from expr_course.data.sources import draw_faces, face_numbers
 from expr_course.editing import ExpressionEditor
 from expr_course.faces import LABELS
 from expr_course.networks.msf import MSFUNet
-from expr_course.parsing.viewer import ParsingViewer, export_onnx, legend, onnx_difference, overlay, shares
 from expr_course.parsing.unet import ParsingUNet, PictureParser
+from expr_course.parsing.viewer import ParsingViewer, legend, overlay, shares
 from expr_course.plots import color_labels, to_uint8
 
 ipywidgets = pytest.importorskip("ipywidgets")
@@ -52,10 +51,14 @@ def test_overlay(face):
     assert sum(shares(y).values()) == pytest.approx(1)
 
 
-@pytest.mark.parametrize("arguments, message", [(dict(shown=("beak",)), "no class"), (dict(opacity=1.5), "outside 0 to 1"), (dict(labels=torch.zeros(3, 3, dtype=torch.long)), "the labels")])
-def test_overlay_errors(face, arguments, message):
+@pytest.mark.parametrize("given, message", [
+    (dict(shown=("beak",)), "no class"),
+    (dict(opacity=1.5), "outside 0 to 1"),
+    (dict(labels=torch.zeros(3, 3, dtype=torch.long)), "the labels"),
+])
+def test_overlay_errors(face, given, message):
     with pytest.raises(ValueError, match=message):
-        overlay(**dict(image=face["image"][0], labels=face["labels"][0]) | arguments)
+        overlay(**dict(image=face["image"][0], labels=face["labels"][0]) | given)
 
 
 def test_legend_names_what_is_there():
@@ -104,23 +107,3 @@ def test_with_a_network_and_with_the_editor(face):
         ExpressionEditor(MSFUNet(34, 8), parser=parser, device="cpu"), face["image"][0]
     ).labels.shape == (64, 64)
     assert ParsingViewer(parser, face["image"][0]).figure() is not None
-
-
-@pytest.mark.parametrize("build", [lambda: ParsingUNet(4), lambda: BiSeNet(8, 2), lambda: BiSeNet(8, 8)], ids=["unet", "bisenet-2", "bisenet-8"])
-def test_onnx_any_batch(build, tmp_path):
-    pytest.importorskip("onnxruntime"), pytest.importorskip("onnxscript")
-    torch.manual_seed(0)
-    network = build()
-    for layer in network.modules():
-        if isinstance(layer, torch.nn.BatchNorm2d):
-            layer.momentum = None
-    with torch.no_grad():
-        for _ in range(3):
-            network.train()(torch.rand(8, 3, 64, 64) * 2 - 1)     # averages of what it sees, as after a training
-    path = export_onnx(network, tmp_path / "parser.onnx", 64)
-    assert network.training and [p.name for p in tmp_path.iterdir()] == ["parser.onnx"], (
-        "the mode is kept, nothing else is left"
-    )
-    for n in (1, 2, 5):
-        assert onnx_difference(network.eval(), path, torch.rand(n, 3, 64, 64) * 2 - 1) < 1e-4
-    network.train()

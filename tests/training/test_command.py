@@ -5,14 +5,17 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+import torch
+from toy_training import make
 
-from expr_course.training import command as train
+from expr_course import registry
 from expr_course.training.checkpoint import checkpoints_in
-from expr_course.training.recipe import complete
-from expr_course.training.command import main
+from expr_course.training.command import AUReader, DemoSettings, demo_faces, main
+from expr_course.training.recipe import Settings, load_recipe
 
 HERE = Path(__file__).parent
 RECIPE = """
@@ -27,16 +30,21 @@ steps = 30
 """
 
 
+@dataclass(frozen=True, kw_only=True)
+class ToySettings(Settings):
+    """Of the toy."""
+    steps: int = 1
+
+
 def toy(settings, out, resume):
-    from toy_training import make
-    s = complete(settings, dict(steps=1), "toy")
-    make(out, s["steps"], seed=s["seed"]).fit(resume)
+    s = ToySettings.from_recipe(settings)
+    make(out, s.steps, seed=s.seed).fit(resume)
     return {"data": "noise"}
 
 
 @pytest.fixture
 def recipe(tmp_path, monkeypatch):
-    monkeypatch.setitem(train.TASKS, "toy", "test_command:toy")
+    monkeypatch.setitem(registry.TASKS, "toy", toy)
     monkeypatch.delenv("EXPR_PROFILE", raising=False)
     monkeypatch.chdir(tmp_path)
     Path("toy.toml").write_text(RECIPE)
@@ -87,8 +95,13 @@ def test_not_over_an_old_run_and_resume(recipe, capsys):
 
 
 @pytest.mark.parametrize("arguments, message", [
-    (["nothing"], "no recipe 'nothing'"), (["toy.toml", "--set", "stpes=3"], "Did you mean 'steps'"), (["toy.toml", "--profile", "gpu"], "no section [gpu]"),
-    (["toy.toml", "--set", "steps"], "key=value"), (["toy.toml", "--set", "task='os:system'"], "Unknown task 'os:system'"), (["toy.toml", "--seed", "-1"], "seed is -1")])
+    (["nothing"], "no recipe 'nothing'"),
+    (["toy.toml", "--set", "stpes=3"], "Did you mean 'steps'"),
+    (["toy.toml", "--profile", "gpu"], "no section [gpu]"),
+    (["toy.toml", "--set", "steps"], "key=value"),
+    (["toy.toml", "--set", "task='os:system'"], "unknown task 'os:system'"),
+    (["toy.toml", "--seed", "-1"], "seed is -1"),
+])
 def test_errors(recipe, capsys, arguments, message):
     assert main(arguments) == 2
     said = capsys.readouterr().err
@@ -100,12 +113,19 @@ def test_list(capsys):
     assert "demo  " in capsys.readouterr().out
 
 
-def test_tasks_exist():
-    """Every task whose lesson is there names a function that can be called with (settings, out, resume)."""
-    import importlib.util
-    for name, where in train.TASKS.items():
-        if importlib.util.find_spec(where.split(":")[0]):
-            assert callable(train.find_task(name))
+def test_the_demo_says_what_its_recipe_says():
+    """The defaults of the class are those of the recipe, so that a notebook gets the same as the command."""
+    recipe = load_recipe("demo", "cpu")
+    assert DemoSettings(**{k: recipe[k] for k in ("recipe", "profile", "task", "description")}) == (
+        DemoSettings.from_recipe(recipe))
+
+
+def test_reader_and_faces():
+    faces = demo_faces(5, people=2, size=32, seed=1)
+    assert faces["image"].shape == (5, 3, 32, 32) and faces["aus"].shape == (5, 17)
+    assert torch.equal(faces["aus"], demo_faces(5, people=3, size=32, seed=1)["aus"])
+    small = AUReader(size=64, width=4)
+    assert small(torch.zeros(2, 3, 64, 64)).shape == (2, 17) and small.config == {"size": 64, "width": 4}
 
 
 @pytest.mark.timeout(300)

@@ -1,14 +1,15 @@
 """Recipes: found, merged, checked (lesson 05e)."""
 import json
+from dataclasses import FrozenInstanceError, dataclass
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from expr_course.registry import TASKS
 from expr_course.training import recipe
-from expr_course.training.recipe import (check_same, complete, find_recipe, load_recipe, override, parse_setting,
-                                         recipes, save_recipe)
-from expr_course.training.command import TASKS
+from expr_course.training.recipe import (Settings, check_same_recipe, complete, find_recipe, load_recipe, override,
+                                         parse_setting, recipes, save_recipe)
 
 GOOD = """
 [common]
@@ -75,15 +76,21 @@ def test_every_recipe_of_the_package_loads(name, profile):
     assert settings["task"] in TASKS and settings["recipe"] == name and len(settings["description"]) < 100
 
 
-@pytest.mark.parametrize("text, value", [("a=1", 1), ("a=1e-3", 1e-3), ("a = true", True), ("a=[1, 2]", [1, 2]), ("a='x y'", "x y"), ("a=cuda", "cuda"), ("a=x=y", "x=y")])
+@pytest.mark.parametrize("text, value", [
+    ("a=1", 1), ("a=1e-3", 1e-3), ("a = true", True), ("a=[1, 2]", [1, 2]), ("a='x y'", "x y"), ("a=cuda", "cuda"),
+    ("a=x=y", "x=y"),
+])
 def test_parse_setting(text, value):
     assert parse_setting(text) == {"a": value}
     with pytest.raises(ValueError, match="'steps 3' is not of the form key=value"):
         parse_setting("steps 3")
 
 
+VALUES = st.one_of(st.integers(), st.floats(allow_nan=False), st.booleans(), st.text(max_size=3))
+
+
 @settings(deadline=None, max_examples=40)
-@given(st.dictionaries(st.text("abcde", min_size=1, max_size=3), st.one_of(st.integers(), st.floats(allow_nan=False), st.booleans(), st.text(max_size=3)), min_size=1))
+@given(st.dictionaries(st.text("abcde", min_size=1, max_size=3), VALUES, min_size=1))
 def test_override_with_itself_changes_nothing(values):
     assert override(values, dict(values), "here") == values
     with pytest.raises(ValueError, match="here: unknown key 'zzz'"):
@@ -93,7 +100,7 @@ def test_override_with_itself_changes_nothing(values):
 def test_override_leaves_its_arguments_alone():
     old, changes = {"rate": 0.5}, {"rate": 2}
     assert override(old, changes, "x") == {"rate": 2.0} and old == {"rate": 0.5} and changes == {"rate": 2}
-    assert isinstance(override(old, changes, "x")["rate"], float)
+    assert isinstance(override(old, changes, "x")["rate"], float) and isinstance(changes["rate"], int)
 
 
 def test_complete():
@@ -103,18 +110,51 @@ def test_complete():
         complete(asked | {"step": 1}, dict(steps=9), "t")
 
 
+@dataclass(frozen=True, kw_only=True)
+class Some(Settings):
+    """Of the tests."""
+    steps: int = 9
+    rate: float = 0.1
+    widths: tuple[int, ...] = (8, 8)
+
+
+def test_settings_from_a_recipe(write):
+    some = Some.from_recipe(load_recipe(write(GOOD), "smoke"))
+    assert some == Some(recipe="mine", profile="smoke", task="demo", description="a test", seed=3, steps=5, rate=1.0,
+                        widths=(8, 16))
+    assert isinstance(some.rate, float) and Some.from_recipe({}) == Some()
+    with pytest.raises(FrozenInstanceError):
+        some.rate = 0.5
+
+
+@pytest.mark.parametrize("changes, message", [
+    ({"step": 1}, "Task 'demo': unknown key 'step'. Did you mean 'steps'"),
+    ({"rate": "fast"}, "Task 'demo': rate is 'fast'; it must be of type float, as in rate = 0.1"),
+    ({"widths": 8}, r"widths is 8; it must be of type list, as in widths = \[8, 8\]"),
+    ({"steps": True}, "steps is True"),
+])
+def test_settings_refuse_what_they_do_not_know(changes, message):
+    with pytest.raises(ValueError, match=message):
+        Some.from_recipe({"task": "demo"} | changes)
+
+
+def test_settings_of_another_task_are_refused(write):
+    with pytest.raises(ValueError, match="Task 'demo': unknown key"):
+        Settings.from_recipe(load_recipe(write(GOOD), "smoke"))
+
+
 def test_resume_asks_for_the_same_settings(tmp_path):
     settings = dict(steps=5, rate=0.1, seed=0, widths=[1, 2])
     with pytest.raises(FileNotFoundError, match="no recipe.json.*leave out --resume"):
-        check_same(settings, tmp_path)
+        check_same_recipe(settings, tmp_path)
     save_recipe(settings, tmp_path)
-    assert json.loads((tmp_path / "recipe.json").read_text()) == settings and not list(tmp_path.glob("*.tmp"))
-    check_same(settings | {"steps": 50}, tmp_path)
+    assert json.loads((tmp_path / "recipe.json").read_text()) == settings and len(list(tmp_path.iterdir())) == 1
+    check_same_recipe(settings | {"steps": 50}, tmp_path)
     with pytest.raises(ValueError, match="rate was 0.1 and is now 0.2; seed was 0 and is now 1.*another --out"):
-        check_same(settings | {"rate": 0.2, "seed": 1}, tmp_path)
+        check_same_recipe(settings | {"rate": 0.2, "seed": 1}, tmp_path)
     (tmp_path / "recipe.json").write_text("{")
     with pytest.raises(ValueError, match="recipe.json is damaged"):
-        check_same(settings, tmp_path)
+        check_same_recipe(settings, tmp_path)
 
 
 def test_recipes_lie_in_the_package():

@@ -6,14 +6,16 @@ import warnings
 
 import pytest
 import torch
-from hypothesis import given, strategies as st
+from hypothesis import given
+from hypothesis import strategies as st
 from safetensors.torch import save, save_file
 
 from expr_course.faces import VERSION
 from expr_course.networks.msf import MSFUNet
 from expr_course.networks.unet import ConditionalUNet
-from expr_course.training.weights import (WEIGHTS, builder, describe, fingerprint, load_network, read_card,
-                                          read_weights, save_network)
+from expr_course.training.command import AUReader
+from expr_course.training.weights import (WEIGHTS, describe, fingerprint, load_network, read_card, read_weights,
+                                          save_network)
 
 SMALL = dict(n_aus=34, width=4, head="displacement")
 
@@ -52,6 +54,13 @@ def test_comes_back_exactly(cls, config, tmp_path):
     x, v = torch.rand(1, 3, 32, 32) * 2 - 1, torch.rand(1, config["n_aus"])
     assert torch.equal(network(x, v), again(x, v))
     assert all(p.requires_grad and p.device.type == "cpu" for p in again.parameters())
+
+
+def test_the_reader_of_lesson_05g_comes_back(tmp_path):
+    reader = AUReader(size=64, width=4).eval()
+    again, _ = load_network(save_network(tmp_path / "reader.safetensors", reader))
+    x = torch.rand(2, 3, 64, 64)
+    assert type(again) is AUReader and torch.equal(again(x), reader(x))
 
 
 def test_half_is_half_and_hardly_different(network, tmp_path):
@@ -104,7 +113,9 @@ def test_missing(tmp_path):
         read_weights(tmp_path)
 
 
-@pytest.mark.parametrize("content", [b"", b"dear diary", b"\xff" * 8, bytes(1000), (10**9).to_bytes(8, "little") + b"{}"])
+@pytest.mark.parametrize("content", [
+    b"", b"dear diary", b"\xff" * 8, bytes(1000), (10**9).to_bytes(8, "little") + b"{}",
+])
 def test_no_safetensors_at_all(tmp_path, content):
     path = tmp_path / "a.safetensors"
     path.write_bytes(content)
@@ -149,10 +160,20 @@ def test_foreign_safetensors(tmp_path):
 
 
 @pytest.mark.parametrize("changes, message", [
-    (dict(network="system"), "'system'.*MSFUNet"), (dict(network=["MSFUNet"]), "does not say"), (dict(config=[1]), "does not say"), (dict(faces=...), "does not say"),
-    (dict(config={**SMALL, "head": "two"}), "no head 'two'"), (dict(config={**SMALL, "colour": 1}), "colour"), (dict(config={**SMALL, "width": 8}), "do not fit"),
-    (dict(config={**SMALL, "width": 10**7}), "do not fit"), (dict(config={**SMALL, "width": -1}), "do not fit"), (dict(config={**SMALL, "width": "x"}), "do not fit"),
-    (dict(config={**SMALL, "n_aus": 17}), "do not fit"), (dict(network="ConditionalUNet"), "do not fit"), (dict(sha256="00"), "fingerprint")])
+    (dict(network="system"), "'system'.*MSFUNet"),
+    (dict(network=["MSFUNet"]), "does not say"),
+    (dict(config=[1]), "does not say"),
+    (dict(faces=...), "does not say"),
+    (dict(config={**SMALL, "head": "two"}), "no head 'two'"),
+    (dict(config={**SMALL, "colour": 1}), "colour"),
+    (dict(config={**SMALL, "width": 8}), "do not fit"),
+    (dict(config={**SMALL, "width": 10**7}), "do not fit"),
+    (dict(config={**SMALL, "width": -1}), "do not fit"),
+    (dict(config={**SMALL, "width": "x"}), "do not fit"),
+    (dict(config={**SMALL, "n_aus": 17}), "do not fit"),
+    (dict(network="ConditionalUNet"), "do not fit"),
+    (dict(sha256="00"), "fingerprint"),
+])
 def test_description_that_does_not_fit(stored, changes, message):
     with pytest.raises(ValueError, match=message) as caught:
         load_network(damaged(stored, **changes))
@@ -174,11 +195,10 @@ def test_the_same_version_does_not_warn(stored):
         load_network(stored)
 
 
-def test_only_the_list_is_built():
-    assert builder("MSFUNet") is MSFUNet and builder("ConditionalUNet") is ConditionalUNet
-    for name in ("os.system", "", "expr_course.networks.msf:MSFUNet"):
-        with pytest.raises(ValueError, match="this package builds"):
-            builder(name)
+@pytest.mark.parametrize("name", ["os.system", "", "networks.msf:MSFUNet"])
+def test_only_the_list_is_built(stored, name):
+    with pytest.raises(ValueError, match=f"do not fit.*unknown network {name!r}: this package has"):
+        load_network(damaged(stored, network=name))
 
 
 # --- fingerprint and card ----------------------------------------------------------------------------------------
