@@ -89,6 +89,7 @@ def open_video(path: Path) -> Video:
     "Videos stay open between frames, two at a time in each process."
     return Video(path)
 
+# %% ../../nbs/2-data/03i_openface.ipynb #8c2aed97
 def video_records(root: Path, video: Path, path: Path | None, confidence: float, every: int,
                   walk: Walk) -> list[tuple[str, Record]]:
     "(group, record) of every face in a video, whose table is `path`; a video that cannot be used is refused in `walk`."
@@ -141,6 +142,7 @@ def picture_records(root: Path, pictures: list[Path], table: AUTable, pattern: r
         walk.counts["rows without a picture"] += len(table.rows) - matched
     return drafts
 
+# %% ../../nbs/2-data/03i_openface.ipynb #4218181a
 def person_pattern(people: str) -> re.Pattern | None:
     "The pattern that finds a person in a path. Raises `ValueError` for one that cannot work."
     try:

@@ -43,7 +43,7 @@ def features():
 def __getattr__(name: str):
     "`sources.FEATURES`, made when asked for: training code imports this module without `datasets`."
     if name == "FEATURES": return features()
-    raise AttributeError(f"module 'expr_course.data.sources' has no attribute {name!r}")
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 # %% ../../nbs/2-data/03b_sources.ipynb #5b89e684
 def encode_png(pixels: np.ndarray) -> dict[str, Any]:

@@ -99,28 +99,29 @@ def table(results):
     )
 
 
+def run_apart(faces, processes, folder):
+    """`run` in a process of its own: the largest child that a process had is remembered for ever."""
+    code = "import json, pathlib, bench_convert as b; "
+    code += f"print(json.dumps(b.run({faces}, {processes}, pathlib.Path({folder!r}))))"
+    places = os.pathsep.join([str(ROOT), str(Path(__file__).parent)])
+    command = [sys.executable, "-c", code]
+    done = subprocess.run(command, capture_output=True, text=True, check=True, env=dict(os.environ, PYTHONPATH=places))
+    return json.loads(done.stdout)
+
+
 def main(arguments=None):
-    parser = argparse.ArgumentParser(description="Faces converted per second, and memory")
-    parser.add_argument("--faces", type=int, nargs="+", default=[500])
-    parser.add_argument("--processes", type=int, nargs="+", default=[1, 2])
-    parser.add_argument(
+    p = argparse.ArgumentParser(description="Faces converted per second, and memory")
+    p.add_argument("--faces", type=int, nargs="+", default=[500])
+    p.add_argument("--processes", type=int, nargs="+", default=[1, 2])
+    p.add_argument(
         "--json", metavar="FILE", help="write the results here (- for standard output) instead of a table"
     )
-    options = parser.parse_args(arguments)
+    options = p.parse_args(arguments)
     results = []
     with tempfile.TemporaryDirectory() as folder:
         for faces in options.faces:
             for processes in options.processes:
-                # each in a process of its own: the largest child that a process had is remembered for ever
-                code = f"import sys, json; sys.path.insert(0, {str(Path(__file__).parent)!r}); from pathlib import Path; import bench_convert as b; print(json.dumps(b.run({faces}, {processes}, Path({folder!r}))))"
-                results.append(
-                    json.loads(
-                        subprocess.run(
-                            [sys.executable, "-c", code], capture_output=True, text=True, check=True,
-                            env=dict(os.environ, PYTHONPATH=str(ROOT)),
-                        ).stdout
-                    )
-                )
+                results.append(run_apart(faces, processes, folder))
     if not options.json:
         return print(table(results))
     text = json.dumps({"python": platform.python_version(), "cores": os.cpu_count(), "results": results}, indent=1)
