@@ -3,7 +3,7 @@
 
     python data_scripts/prepare_affectnet.py AffectNet8 data/affectnet-128 --aus affectnet_openface
 """
-from expr_course.data.affectnet import main_affectnet
+from expr_course.data.affectnet import main
 
 if __name__ == "__main__":
-    main_affectnet()
+    main()

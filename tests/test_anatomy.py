@@ -33,8 +33,9 @@ def lines(cell):
 
 def test_title(nb):
     assert nb.cells[0].cell_type == "markdown"
-    assert re.fullmatch(r"# \S.*\n\n?> \S.*", nb.cells[0].source.strip()), (
-        "cell 1 is '# Title', then a one-line '> subtitle'"
+    title = r"# \S.*\n\n?> \S.*\n\n\*\*(Short path, \d+ of \d+|Workshop)\*\* · \d+ minutes to read.*"
+    assert re.fullmatch(title, nb.cells[0].source.strip()), (
+        "cell 1 is '# Title', a one-line '> subtitle', and the path line of make map"
     )
 
 

@@ -93,8 +93,9 @@ class CelebAMask(Collection):
         walk, folder = Walk(), self.root / self.images
         for needed, option in ((folder, "--images"), (self.maps(), "--labels, if the label maps are merged already")):
             if not needed.is_dir():
-                missing = f"there is no folder {needed.name!r} in {self.root.name!r}: is it the folder of CelebAMask-HQ?"
-                raise FileNotFoundError(f"{missing} Otherwise name it with {option}")
+                missing = f"there is no folder {needed.name!r} in {self.root.name!r}"
+                remedy = f"is it the folder of CelebAMask-HQ? Otherwise name it with {option}"
+                raise FileNotFoundError(f"{missing}: {remedy}")
         labels = self.merged(walk) if self.labels else list_parts(self.maps(), walk)
         for name in sorted(p.name for p in folder.iterdir() if is_picture(p)):
             key = self.number(name)

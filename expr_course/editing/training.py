@@ -39,7 +39,7 @@ from ..training.weights import WEIGHTS, load_network, save_network
 # %% ../../nbs/5-editing/11a_relative_training.ipynb #a9d2a135
 @dataclass(frozen=True, kw_only=True)
 class EditorSettings(Settings):
-    "What every training of an editor is told: the generator, the run_recipe, and how the run_recipe is watched"
+    "What every training of an editor is told: the generator, the run, and how the run is watched"
     n_aus: int = 34             # numbers that the generator is told: 34 = 17 AUs, left and right; 17 = both sides alike
     width: int = 16             # its channels at full resolution
     head: str = "displacement"  # or direct (the paper), attention (GANimation)

@@ -15,7 +15,7 @@ from typing import Any
 from torch import Tensor
 
 from ..action_units import AU_INFO, AUS, EMOTIONS, MAX_INTENSITY, REGIONS
-from ..editing.sliders import SLIDER_COLUMNS, SLIDER_STYLE, slider
+from ..editing.sliders import SLIDER_COLUMNS as SLIDER_COLUMNS, SLIDER_STYLE as SLIDER_STYLE, slider
 from ..editing.views import MAX_BYTES
 from .stage import make_pick
 from .state import ENTIRE, Edit
@@ -113,7 +113,7 @@ SAVES = {
 }
 SHOWS = {
     "change": ("difference", "where anything changed", True),
-    "truth": ("true answer", "of drawn_subject people: the same person, rendered with the asked AUs", True),
+    "truth": ("true answer", "of drawn people: the same person, rendered with the asked AUs", True),
     "labels": ("labels", "what the face parser sees in the result", False),
     "bars": ("asked and obtained", "as bars", True),
 }
@@ -149,9 +149,9 @@ def controls(w: Any, tool: Any) -> SimpleNamespace:
         emotions={name: button(name, f"the change that leads to {name}") for name in EMOTIONS},
         number=w.BoundedIntText(min=0, max=8000, description="drawn person", layout={"width": "170px"}, **plain),
         other=button("random person", "somebody else; the sliders stay"),
-        start=button("other expression", "the same drawn_subject person, starting from another face"),
+        start=button("other expression", "the same drawn person, starting from another face"),
         pick=pick("your picture…", f"stays on this machine; at most {MAX_BYTES // 10**6} MB", tool.take),
-        donor=button("another drawn_subject face", "somebody else to borrow from"),
+        donor=button("another drawn face", "somebody else to borrow from"),
         pick_donor=pick("from a picture…", "needs an estimator of action units", tool.take_donor),
         borrow=button("give me this expression", "the change that leads from the face's expression to this one"),
         mode=w.ToggleButtons(options=list(MODES), tooltips=list(MODES.values()), style={"button_width": "auto"}),

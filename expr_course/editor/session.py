@@ -19,7 +19,7 @@ from torch import Tensor
 from ..action_units import N_AUS
 from ..editing import ExpressionEditor
 from ..editing.files import provenance
-from ..editing.views import EditViews, Subject, drawn_subject
+from ..editing.views import EditViews as EditViews, Subject, drawn_subject as drawn_subject
 from .state import (Edit, History, as_command, as_python, asked, borrowed, did, felt, linked, moved,
                                       opened, redone, stretched, undone)
 from .views import (Portrait, Reading, any_portrait, compared, drawn_portrait, edited_file,
@@ -44,7 +44,7 @@ class Outcome:
 
     @cached_property
     def views(self) -> EditViews:
-        "The difference; of drawn_subject people the true answer, and in words how well the edit agrees with it"
+        "The difference; of drawn people the true answer, and in words how well the edit agrees with it"
         return views_of(self.portrait, self.edit, self.after)
 
     @cached_property
@@ -72,7 +72,7 @@ def made_file(outcome: Outcome, kind: str) -> bytes:
 
 # %% ../../nbs/9-editor/19c_editor_session.ipynb #41bdf66f
 class Standing(NamedTuple):
-    """What stands on an easel: a portrait; number and expression of the drawn_subject person who stands there, or stood there
+    """What stands on an easel: a portrait; number and expression of the drawn person who stands there, or stood there
     last; of other pictures how to read them again, for another face in them"""
     portrait: Portrait | None
     number: int
@@ -83,7 +83,7 @@ class Standing(NamedTuple):
 class Easel:
     """Where the portrait stands that is edited: `portrait`, and `standing` with all that belongs to it.
 
-    size: pixels of drawn_subject people, 32 to 256. number: the drawn_subject person who stands there first. seed: of what is left to
+    size: pixels of drawn people, 32 to 256. number: the drawn person who stands there first. seed: of what is left to
     chance. changed: called after each change."""
     def __init__(
         self, size: int = 128, number: int = 12, seed: int = 0, changed: Callable[[], None] = lambda: None
@@ -102,7 +102,7 @@ class Easel:
         self.put(Standing(drawn_portrait(number, expression, self.size), number, expression))
 
     def draw_another(self) -> None:
-        self.draw(self.random.randrange(8000))     # as many as lesson 11d has
+        self.draw(self.random.randrange(8000))     # as many as lesson 11c has
 
     def draw_another_expression(self) -> None:
         self.draw(self.standing.number, self.standing.expression % 63 + 1)
@@ -120,19 +120,19 @@ class Easel:
         self.bring(partial(file_portrait, name, data), where)
 
     def elsewhere(self, where: dict | None) -> None:
-        "Another face of the same picture, or a box (see `ENTIRE`); of drawn_subject people there is only one"
+        "Another face of the same picture, or a box (see `ENTIRE`); of drawn people there is only one"
         if self.standing.read is not None:
             self.bring(self.standing.read, where)
 
     def stranger(self) -> Subject:
-        "Some drawn_subject person who shows something, to borrow from (one expression in ten is neutral)"
+        "Some drawn person who shows something, to borrow from (one expression in ten is neutral)"
         while True:
             somebody = drawn_subject(self.random.randrange(8000), self.random.randrange(1, 64), self.size)
             if somebody.aus.sum() > 1: return somebody
 
 # %% ../../nbs/9-editor/19c_editor_session.ipynb #13eb47fc
 def known_aus(editor: ExpressionEditor, subject: Subject) -> Tensor | None:
-    """The AUs 17×2 in [0, 1] that a face shows: of drawn_subject people exactly, else as the editor's estimator reads them;
+    """The AUs 17×2 in [0, 1] that a face shows: of drawn people exactly, else as the editor's estimator reads them;
     None if nobody knows"""
     return read_aus(editor, subject.face) if subject.aus is None else subject.aus
 
@@ -141,8 +141,8 @@ class Session:
     """A sitting at the editor, without a screen: `edit` is what is asked, `history` how it came about, `easel` has the
     portrait, `outcome` is what the edit comes to, and `after` the edited face 3×S×S.
 
-    image: anything that `open_image` reads; None: drawn_subject person `number`. editor: an ExpressionEditor or a folder of
-    weights; None: the bundled one. size: pixels of drawn_subject people, 32 to 256. watchers: functions without arguments that
+    image: anything that `open_image` reads; None: drawn person `number`. editor: an ExpressionEditor or a folder of
+    weights; None: the bundled one. size: pixels of drawn people, 32 to 256. watchers: functions without arguments that
     are called after each change. ValueError and others for a picture that cannot be opened."""
     def __init__(
         self, image: Any = None, editor: ExpressionEditor | str | Path | None = None, size: int = 128,
@@ -219,7 +219,7 @@ class Session:
         start, target = (known_aus(self.editor, subject) for subject in (self.portrait.subject, donor))
         if target is None:
             raise ValueError(
-                "this editor has no estimator of action units, which reads a photograph: borrow from a drawn_subject face, or "
+                "this editor has no estimator of action units, which reads a photograph: borrow from a drawn face, or "
                 "give ExpressionEditor(..., estimator=...)"
             )
         start = torch.zeros(N_AUS, 2) if start is None else start

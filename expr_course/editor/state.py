@@ -143,9 +143,9 @@ def as_command(
 
 # %% ../../nbs/9-editor/19a_editor_state.ipynb #90968320
 DRAW = """from expr_course.plots import to_pil
-from expr_course.editing.views import drawn_subject as drawn
+from expr_course.editing.views import drawn_subject as drawn_subject
 
-to_pil(drawn({number}, {expression}, size={size}).face).save({name!r})"""
+to_pil(drawn_subject({number}, {expression}, size={size}).face).save({name!r})"""
 
 def as_python(
     edit: Edit, source: str, target: str = "edited.png", weights: str | None = None, before: str = "",

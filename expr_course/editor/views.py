@@ -24,7 +24,8 @@ from ..data.images import Picture, open_image
 from ..editing.expression_editor import ExpressionEditor, shrink
 from ..editing.files import provenance, write_png
 from expr_course.editing.views import (
-    MAX_BYTES, MAX_SIDE, MAX_UPLOAD_PIXELS, EditViews, Subject, drawn_subject, framed, look_at_edit,
+    MAX_BYTES, MAX_SIDE, MAX_UPLOAD_PIXELS, EditViews as EditViews, Subject, drawn_subject as drawn_subject, framed,
+    look_at_edit as look_at_edit,
 )
 from .state import DRAW, ENTIRE, Edit, asked
 from ..photos.command import decide, edit_square
@@ -48,7 +49,7 @@ def wipe(before: Tensor, after: Tensor, at: float = 0.5, width: int = 1) -> Tens
 # %% ../../nbs/9-editor/19b_editor_views.ipynb #3baee344
 class Portrait(NamedTuple):
     """A picture on the easel: the subject that is edited live; the whole file, as bytes; its name; Python lines that
-    make this file, if it is drawn_subject; the faces in it that are edited (none: its centred square), and in which words (see
+    make this file, if it is drawn; the faces in it that are edited (none: its centred square), and in which words (see
     `ENTIRE`)."""
     subject: Subject
     data: bytes
@@ -61,7 +62,7 @@ def _exact(subject: Subject) -> Subject:
     return subject._replace(face=open_image(to_pil(subject.face)).rgb)     # rounded to 8 bits
 
 def drawn_portrait(number: int = 0, expression: int = 0, size: int = 128) -> Portrait:
-    """Drawn person `number` of lesson 11d, with expression 0 (neutral) to 63, as a picture of size×size that could as
+    """Drawn person `number` of lesson 11c, with expression 0 (neutral) to 63, as a picture of size×size that could as
     well be a file"""
     subject = _exact(drawn_subject(number, expression, size))
     name = f"person-{number}-{expression}.png" if expression else f"person-{number}.png"
@@ -93,7 +94,7 @@ def check_upload(name: str, size: int, remark: str = "") -> None:
     raise ValueError(f"{name} has {size / 1e6:.1f} MB and {limit}: make it smaller first{remark}")
 
 def file_portrait(name: str, data: bytes, where: dict | None = None) -> Portrait:
-    """A picture that was uploaded: at most 8 MB and 24 million pixels (lesson 11d). ValueError with the remedy for what
+    """A picture that was uploaded: at most 8 MB and 24 million pixels (lesson 11c). ValueError with the remedy for what
     cannot be used"""
     check_upload(name, len(data))
     try:
@@ -137,8 +138,8 @@ def edited_file(editor: ExpressionEditor, portrait: Portrait, edit: Edit) -> byt
 
 # %% ../../nbs/9-editor/19b_editor_views.ipynb #e9a77df4
 def views_of(portrait: Portrait, edit: Edit, after: Tensor) -> EditViews:
-    """What lesson 11d's `look` says of an edit that was made already, 3×S×S: the difference; of drawn_subject people the true
-    answer (Eq. C6) and the remarks"""
+    """What `look_at_edit` of lesson 11c says of an edit that was made already, 3×S×S: the difference; of drawn people
+    the true answer (Eq. C6) and the remarks"""
     known = SimpleNamespace(edit=lambda *_, **__: after)
     return look_at_edit(known, portrait.subject, asked(edit), edit.intensity)
 
@@ -161,7 +162,7 @@ class Reading(NamedTuple):
 def compared(
     editor: ExpressionEditor, portrait: Portrait, edit: Edit, after: Tensor, truth: Tensor | None = None
 ) -> Reading:
-    """Asked against obtained; of drawn_subject people also what the same estimator reads from the true answer: where that
+    """Asked against obtained; of drawn people also what the same estimator reads from the true answer: where that
     misses, the judge errs and not the editor"""
     want, start = merge_sides(edit.intensity * asked(edit)), read_aus(editor, portrait.subject.face)
     if start is None: return Reading(want)

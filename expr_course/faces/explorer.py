@@ -58,10 +58,8 @@ def look_at_face(state: State, size: int = 128) -> FaceViews:
     start = time.perf_counter()
     with torch.no_grad():
         drawn = render(person, state.aus[None], size)
-    return FaceViews(
-        drawn.image[0], color_labels(drawn.labels)[0], difference(rest, drawn.image)[0],
-        1000 * (time.perf_counter() - start),
-    )
+    return FaceViews(drawn.image[0], color_labels(drawn.labels)[0], difference(rest, drawn.image)[0],
+                     1000 * (time.perf_counter() - start))
 TITLES = {"face": "face", "labels": "labels", "change": "difference to neutral"}
 def show_face(views: FaceViews, height: float = 2.0) -> Any:
     "The pictures of `look_at_face` side by side, as a static figure"
@@ -73,18 +71,14 @@ def au_sliders(w: Any) -> tuple[dict[str, Any], Any]:
     """A slider for each AU, its description as a tooltip; and a box with them all, in columns by region, that wraps on
     narrow pages"""
     sliders = {
-        name: w.FloatSlider(
-            min=0, max=1, step=0.05, description=f"{name} {info.title}", tooltip=info.description,
-            style={"description_width": "176px"}, layout={"width": "98%"},
-        )
+        name: w.FloatSlider(min=0, max=1, step=0.05, description=f"{name} {info.title}", tooltip=info.description,
+                            style={"description_width": "176px"}, layout={"width": "98%"})
         for name, info in AU_INFO.items()
     }
     def column(regions):
-        return [
-            item
-            for region in regions
-            for item in (w.HTML(f"<b>{region}</b>"), *(sliders[name] for name in REGIONS[region]))
-        ]
+        return [item
+                for region in regions
+                for item in (w.HTML(f"<b>{region}</b>"), *(sliders[name] for name in REGIONS[region]))]
     boxes = [w.VBox(column(regions), layout={"flex": "1 1 320px", "min_width": "320px"}) for regions in AU_COLUMNS]
     return sliders, w.HBox(boxes, layout={"flex_flow": "row wrap", "width": "100%"})
 
@@ -93,10 +87,8 @@ def picture_boxes(w: Any) -> tuple[dict[str, Any], Any]:
     images = {name: w.Image(format="png", layout={"width": "220px", "height": "220px"}) for name in TITLES}
     def title(name):
         return w.HTML(f"<div style='text-align: center'>{TITLES[name]}</div>")
-    return images, w.HBox(
-        [w.VBox([title(name), images[name]], layout={"width": "232px"}) for name in TITLES],
-        layout={"flex_flow": "row wrap"},
-    )
+    return images, w.HBox([w.VBox([title(name), images[name]], layout={"width": "232px"}) for name in TITLES],
+                          layout={"flex_flow": "row wrap"})
 
 # %% ../../nbs/1-faces/02q_explorer.ipynb #75dbcf34
 class FaceExplorer(WidgetTool):
@@ -111,14 +103,10 @@ class FaceExplorer(WidgetTool):
         self.number = w.BoundedIntText(min=0, max=2 ** 31 - 1, description="person", layout={"width": "180px"})
         def button(text, tip):
             return w.Button(description=text, tooltip=tip, layout={"width": "140px"})
-        self.other, self.back = (
-            button("random person", "somebody else, the same expression"),
-            button("reset", "all sliders to 0"),
-        )
-        self.side = w.ToggleButtons(
-            options=list(CHOICES), style={"button_width": "110px"},
-            tooltips=["all of the face", "right in the picture", "left in the picture"],
-        )
+        self.other, self.back = (button("random person", "somebody else, the same expression"),
+                                 button("reset", "all sliders to 0"))
+        self.side = w.ToggleButtons(options=list(CHOICES), style={"button_width": "110px"},
+                                    tooltips=["all of the face", "right in the picture", "left in the picture"])
         # told: what each slider said last, or was set to
         self.status, self.error, self.told = w.HTML(), w.HTML(), dict.fromkeys(AU_INFO, 0.0)
         row = w.HBox([self.number, self.other, self.side, self.back], layout={"flex_flow": "row wrap"})

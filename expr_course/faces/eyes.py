@@ -12,18 +12,16 @@ import torch
 from torch import Tensor
 
 from .geometry import brow_curve, eye_curves, ridge, smooth, window
-from .hair import SHORT, noise
+from .hair import SHORT, strand_noise
 from .painter import L_BROW, L_EYE, R_BROW, R_EYE, Canvas, hsv, inside, iris_color, rgb
 from .scene import Scene, within
 
 # %% ../../nbs/1-faces/02i_eyes.ipynb #3aee5930
 def eye_white(s: Scene, t: Tensor, upper: Tensor) -> Tensor:
     "Colour of the white, N×3×H×W: never white, in the shadow of the upper lid, red towards the inner corner"
-    shade = (
-        (0.42 + 0.46 * s.light.clamp(max=1.15))
-        * (1 - 0.55 * ridge(s.v - upper, 0.050))
-        * (1 - 0.45 * (t * t).clamp(max=1))
-    )
+    shade = ((0.42 + 0.46 * s.light.clamp(max=1.15))
+             * (1 - 0.55 * ridge(s.v - upper, 0.050))
+             * (1 - 0.45 * (t * t).clamp(max=1)))
     flesh = 0.45 * smooth((-t - 0.62) / 0.35)
     white = torch.lerp(
         rgb(0.86, 0.83, 0.81, t), s.skin * rgb(0.95, 0.66, 0.62, t), (0.10 + 0.10 * s.p.age + flesh)[:, None]
@@ -36,11 +34,9 @@ def iris(c: Canvas, s: Scene, open_: Tensor, upper: Tensor) -> None:
     p, v, side = s.p, s.v, torch.sign(s.u)
     x, y = s.U - p.eye_x - p.gaze_x * side, v - p.eye_y
     radius = (x ** 2 + (y + 0.011 - p.gaze_y) ** 2 + 1e-8).sqrt()
-    shade = (
-        (1.10 - 0.60 * ridge(radius - p.iris_radius, 0.016))
-        * (1 - 0.45 * ridge(v - upper, 0.04))
-        * (0.75 + 0.30 * s.light.clamp(max=1.1))
-    )
+    shade = ((1.10 - 0.60 * ridge(radius - p.iris_radius, 0.016))
+             * (1 - 0.45 * ridge(v - upper, 0.04))
+             * (0.75 + 0.30 * s.light.clamp(max=1.1)))
     soft = 1.4 * s.px
     c.paint(inside(radius - p.iris_radius, soft) * open_, iris_color(p) * shade[:, None])
     c.paint(0.92 * inside(radius - 0.42 * p.iris_radius, soft) * open_, torch.full_like(s.skin, 0.04))
@@ -106,7 +102,7 @@ def brow_hairs(s: Scene, t: Tensor, d: Tensor) -> Tensor:
     """N×H×W about 0: hairs that lean outwards; t and d say where in the brow, from end to end and from edge to edge (-1
     to 1)"""
     lean = t - 0.35 * d * (1 - 0.6 * t)
-    return noise(s, torch.sign(s.u) * (0.9 * lean + 1.2), 0.12 * d)
+    return strand_noise(s, torch.sign(s.u) * (0.9 * lean + 1.2), 0.12 * d)
 
 # %% ../../nbs/1-faces/02i_eyes.ipynb #eb2cb0af
 @within(lambda p: (p.eye_y - p.brow_gap - 0.25, p.eye_y - p.brow_gap + 0.20, p.brow_x + 1.1 * p.brow_width + 0.03))

@@ -18,7 +18,7 @@ from torch import Tensor
 from ..action_units import AUS, parse_au
 from .geometry import (BENT, BLEND, BROW_PULL, DEEP, WRAP, AUMaps, around, brow_curve, depth,
                                         eye_curves, jaw_drop, jaw_skin, mouth_curves, nose_base, nose_depth,
-                                        outline_width, params, profile)
+                                        outline_width, params, side_profile)
 from .identity import Identity
 
 # %% ../../nbs/1-faces/02c_frame.ipynb #11fb5e0e
@@ -128,7 +128,7 @@ def _bare(p: SimpleNamespace, q: SimpleNamespace, x: Tensor, y: Tensor, steps: i
     "u, v and the angle of places x, y in the picture on a head without a nose"
     v = (y + 0.9 * DEEP * q.cy * q.sp) / q.cp
     for _ in range(max(2, steps - 1)):
-        extra = profile(p, v)
+        extra = side_profile(p, v)
         angle = turned((x - extra * q.sy) / q.radius) - q.lead
         seen = angle.clamp(-1.6, 1.6)
         ahead = (DEEP * seen.cos() + extra) * q.cy - WRAP * p.face_width * seen.sin() * q.sy
@@ -162,12 +162,10 @@ def _behind_nose(
         (x[0], x[-1] + 1) if len(x) else (0, 0) for x in (near.any(1 - k).nonzero()[:, 0].tolist() for k in (0, 1))
     )
     box = (slice(None), slice(top, bottom), slice(left, right))
-    speed = (
-        WRAP
-        * p.face_width
-        * angle[box].clamp(-1.4, 1.4).cos()
-        / (q.radius * (angle[box] + q.lead).clamp(-1.2, 1.2).cos())
-    )
+    speed = (WRAP
+             * p.face_width
+             * angle[box].clamp(-1.4, 1.4).cos()
+             / (q.radius * (angle[box] + q.lead).clamp(-1.2, 1.2).cos()))
     found = _march(p, q, u[box], v[box], speed, 2 + 2 * steps)
     moved = u[box] - found * q.sy * speed, v[box] + found * q.cy * q.sp / q.cp
     for _ in range(steps - 1):
@@ -215,11 +213,9 @@ def half_landmarks(p: SimpleNamespace, aus: Tensor, sign: int) -> dict[str, tupl
     eye_u = p.eye_x + _column((1, 0.36, -0.36, -1), p.eye_x) * p.eye_width
     nose_u = _column((0.80, 0.40), p.eye_x) * p.nose_width
     _, upper, lower = eye_curves(p, at(eye_u), eye_u)
-    parts = dict(
-        jaw=(outline_width(p, skin), _dropped(p, at(p.eye_x), skin)),
-        brow=(brow_u, brow_curve(p, at(brow_u), brow_u)[1]), upper=(eye_u, upper), lower=(eye_u, lower),
-        nose=(nose_u, nose_base(p, at(nose_u), nose_u)),
-    )
+    parts = dict(jaw=(outline_width(p, skin), _dropped(p, at(p.eye_x), skin)),
+                 brow=(brow_u, brow_curve(p, at(brow_u), brow_u)[1]), upper=(eye_u, upper), lower=(eye_u, lower),
+                 nose=(nose_u, nose_base(p, at(nose_u), nose_u)))
     t = _column((1, 0.62, 0.25), p.eye_x)
     maps = at(t * p.mouth_width)
     lips_u = t * mouth_curves(p, maps, t)[1]
@@ -245,10 +241,8 @@ def landmarks(p: SimpleNamespace, q: SimpleNamespace, aus: Tensor, size: int) ->
     brows = [right["brow"], back(left["brow"])]
     nose = [(zero.expand_as(bridge), bridge), right["nose"], (zero, nose_base(p, mid, zero)), back(left["nose"])]
     eyes = [right["upper"], take(right["lower"], 2, 1), back(left["upper"]), take(left["lower"], 1, 2)]
-    outer = [
-        right["top"], (zero, top), back(left["top"]), take(left["bottom"], 1, 2), (zero, bottom),
-        take(right["bottom"], 2, 1),
-    ]
+    outer = [right["top"], (zero, top), back(left["top"]), take(left["bottom"], 1, 2), (zero, bottom),
+             take(right["bottom"], 2, 1)]
     inner = [take(right["seam_top"], 0, 2), (zero, seam_top), take(left["seam_top"], 2, 0),
              take(left["seam_low"], 2), (zero, seam_low), take(right["seam_low"], 2)]
     u, v = (torch.cat(x, 1) for x in zip(*jaw, *brows, *nose, *eyes, *outer, *inner))

@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['BLEND', 'BROW_PULL', 'WRAP', 'DEEP', 'BENT', 'smooth', 'bump', 'window', 'ridge', 'params', 'AUMaps', 'eye_curves',
            'brow_curve', 'mouth_curves', 'jaw_drop', 'jaw_skin', 'outline', 'outline_width', 'nose_base', 'around',
-           'nose_depth', 'profile', 'depth']
+           'nose_depth', 'side_profile', 'depth']
 
 # %% ../../nbs/1-faces/02b_geometry.ipynb #8a4dd24f
 from types import SimpleNamespace
@@ -183,7 +183,7 @@ def nose_depth(p: SimpleNamespace, u: Tensor, v: Tensor) -> Tensor:
     )
 
 # %% ../../nbs/1-faces/02b_geometry.ipynb #230c9cfc
-def profile(p: SimpleNamespace, v: Tensor) -> Tensor:
+def side_profile(p: SimpleNamespace, v: Tensor) -> Tensor:
     """How far the midline without the nose stands out from an upright line at height v, in head units: forehead and
     chin recede"""
     down = (v - 0.1).clamp(min=0)
@@ -193,4 +193,4 @@ def profile(p: SimpleNamespace, v: Tensor) -> Tensor:
 def depth(p: SimpleNamespace, u: Tensor, v: Tensor) -> Tensor:
     """How far the face stands out towards the viewer at u, v, in head units, from the axis of the head: a rounded head,
     and a nose on it"""
-    return DEEP * around(p, u).clamp(-1.6, 1.6).cos() + profile(p, v) + nose_depth(p, u, v)
+    return DEEP * around(p, u).clamp(-1.6, 1.6).cos() + side_profile(p, v) + nose_depth(p, u, v)

@@ -22,11 +22,9 @@ def redness(s: Scene) -> Tensor:
     red = (0.05 + 0.15 * p.blush) * bump(U, v, 0.34, 0.13, 0.28, 0.25) + 0.10 * bump(
         U, v, 0.0, p.eye_y + p.nose_length - 0.06, 0.20, 0.17
     )
-    red = (
-        red
-        + 0.08 * bump(U, v, p.eye_x, p.eye_y - 0.03, 0.18, 0.12)
-        + 0.06 * bump(U, v, 0.0, p.chin_y - 0.10, 0.20, 0.14)
-    )
+    red = (red
+           + 0.08 * bump(U, v, p.eye_x, p.eye_y - 0.03, 0.18, 0.12)
+           + 0.06 * bump(U, v, 0.0, p.chin_y - 0.10, 0.20, 0.14))
     return red * (0.75 + 0.9 * s.texture.skin)
 
 # %% ../../nbs/1-faces/02g_head.ipynb #38eda3fe
@@ -52,11 +50,9 @@ def lit(tone: Tensor, light: Tensor) -> Tensor:
 def skin(c: Canvas, s: Scene) -> None:
     "The head: complexion in this light, with its furrows and highlights"
     p, t = s.p, s.texture
-    mottled = (
-        (1 + (0.05 + 0.06 * p.age) * t.skin + (0.03 + 0.07 * p.rough) * t.pores)
-        * (1 - s.local("bags", bags))
-        * (1 - s.local("freckles", freckles))
-    )
+    mottled = ((1 + (0.05 + 0.06 * p.age) * t.skin + (0.03 + 0.07 * p.rough) * t.pores)
+               * (1 - s.local("bags", bags))
+               * (1 - s.local("freckles", freckles)))
     tone = s.skin * mottled[:, None] * (1 - s.local("redness", redness)[:, None] * rgb(0.10, 1.0, 0.85, s.u))
     creased = 1 - 0.26 * s.furrow.clamp(max=1.25)[:, None] * rgb(0.80, 1.0, 1.0, s.u)
     gloss = (0.04 + 0.20 * p.oily) * s.shine * (1 + 0.8 * t.pores) * p.exposure
@@ -65,11 +61,9 @@ def skin(c: Canvas, s: Scene) -> None:
 # %% ../../nbs/1-faces/02g_head.ipynb #526c4632
 def neck_half(s: Scene) -> Tensor:
     "Half width of the neck at body coordinates, N×H×W; it widens towards the shoulders"
-    return (
-        s.p.face_width * s.p.neck_width * 0.93
-        + 0.16 * (s.v - 0.75).clamp(min=0) ** 2
-        + 0.03 * smooth((s.v - 0.85) / 0.3)
-    )
+    return (s.p.face_width * s.p.neck_width * 0.93
+            + 0.16 * (s.v - 0.75).clamp(min=0) ** 2
+            + 0.03 * smooth((s.v - 0.85) / 0.3))
 
 # %% ../../nbs/1-faces/02g_head.ipynb #05fc460b
 @within(lambda p: (0.20, 9, 0.80), body=True)
@@ -83,7 +77,5 @@ def neck(c: Canvas, s: Scene) -> None:
     x_head, y_head = s.cut(s.whole.u).abs(), s.cut(s.whole.v)
     chin = p.chin_y + 0.02 + 0.10 * s.cut(s.whole.a.AU26) * smooth((0.90 - x_head) / 0.25)
     shadow = 0.60 + 0.42 * smooth((y_head - chin + 0.25 * U * U) / 0.30)
-    c.paint(
-        coverage(torch.maximum(U - half, 0.30 + 0.9 * (U - 0.30).clamp(min=0) - v)),
-        lit(s.skin, light * shadow * p.exposure), NECK,
-    )
+    c.paint(coverage(torch.maximum(U - half, 0.30 + 0.9 * (U - 0.30).clamp(min=0) - v)),
+            lit(s.skin, light * shadow * p.exposure), NECK)

@@ -14,23 +14,17 @@ import torch
 from torch import Tensor
 
 # %% ../../nbs/1-faces/02a_identities.ipynb #258abfb6
-SKULL = dict(
-    face_width=(0.545, 0.665), cheekbone=(-0.10, 0.12), chin_y=(0.70, 0.84), jaw_power=(1.75, 3.1),
-    chin_width=(0.0, 1.0), skull_top=(-1.07, -0.95),
-)
+SKULL = dict(face_width=(0.545, 0.665), cheekbone=(-0.10, 0.12), chin_y=(0.70, 0.84), jaw_power=(1.75, 3.1),
+             chin_width=(0.0, 1.0), skull_top=(-1.07, -0.95))
 
 # %% ../../nbs/1-faces/02a_identities.ipynb #8035cc46
-EYES = dict(
-    eye_x=(0.252, 0.274), eye_y=(-0.19, -0.16), eye_width=(0.088, 0.118), eye_open=(0.034, 0.058),
-    eye_tilt=(-0.014, 0.030), lid_crease=(0.0, 1.0), iris_radius=(0.041, 0.047), iris_hue=(0.0, 1.0),
-    gaze_x=(-0.018, 0.018), gaze_y=(-0.006, 0.008),
-)
+EYES = dict(eye_x=(0.252, 0.274), eye_y=(-0.19, -0.16), eye_width=(0.088, 0.118), eye_open=(0.034, 0.058),
+            eye_tilt=(-0.014, 0.030), lid_crease=(0.0, 1.0), iris_radius=(0.041, 0.047), iris_hue=(0.0, 1.0),
+            gaze_x=(-0.018, 0.018), gaze_y=(-0.006, 0.008))
 
 # %% ../../nbs/1-faces/02a_identities.ipynb #444e6967
-BROWS = dict(
-    brow_gap=(0.094, 0.148), brow_x=(0.276, 0.312), brow_width=(0.160, 0.205), brow_arch=(0.012, 0.050),
-    brow_tilt=(-0.030, 0.012), brow_thick=(0.022, 0.045),
-)
+BROWS = dict(brow_gap=(0.094, 0.148), brow_x=(0.276, 0.312), brow_width=(0.160, 0.205), brow_arch=(0.012, 0.050),
+             brow_tilt=(-0.030, 0.012), brow_thick=(0.022, 0.045))
 
 # %% ../../nbs/1-faces/02a_identities.ipynb #43399333
 NOSE = dict(
@@ -39,16 +33,12 @@ NOSE = dict(
 )
 
 # %% ../../nbs/1-faces/02a_identities.ipynb #6844cedd
-MOUTH = dict(
-    mouth_y=(0.375, 0.440), mouth_width=(0.195, 0.262), upper_lip=(0.036, 0.080), lower_lip=(0.060, 0.116),
-    cupid=(0.3, 1.0), lip_red=(0.0, 1.0), mouth_bend=(-0.026, 0.010),
-)
+MOUTH = dict(mouth_y=(0.375, 0.440), mouth_width=(0.195, 0.262), upper_lip=(0.036, 0.080), lower_lip=(0.060, 0.116),
+             cupid=(0.3, 1.0), lip_red=(0.0, 1.0), mouth_bend=(-0.026, 0.010))
 
 # %% ../../nbs/1-faces/02a_identities.ipynb #c03c35e0
-COLOUR = dict(
-    skin_tone=(0.0, 1.0), undertone=(-1.0, 1.0), blush=(0.0, 1.0), freckles=(-1.6, 1.0), hair_dark=(0.0, 1.0),
-    hair_red=(0.0, 1.0), age=(0.0, 1.0), rough=(0.0, 1.0),
-)
+COLOUR = dict(skin_tone=(0.0, 1.0), undertone=(-1.0, 1.0), blush=(0.0, 1.0), freckles=(-1.6, 1.0), hair_dark=(0.0, 1.0),
+              hair_red=(0.0, 1.0), age=(0.0, 1.0), rough=(0.0, 1.0))
 
 # %% ../../nbs/1-faces/02a_identities.ipynb #be436798
 WORN = dict(

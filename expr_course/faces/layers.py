@@ -27,11 +27,9 @@ def ears(c: Canvas, s: Scene) -> None:
     p, x = s.p, s.U - s.p.face_width - 0.005
     f = (x / (0.075 * p.ear_size)) ** 2 + ((s.v - 0.02 - 0.35 * x) / (0.185 * p.ear_size)) ** 2 - 1
     hollow = smooth(1.6 * bump(x, s.v, 0.022 * p.ear_size, -0.01, 0.045 * p.ear_size, 0.115 * p.ear_size))
-    light = (
-        (1.0 - 0.42 * hollow + 0.10 * s.texture.skin)
-        * (0.66 + 0.35 * p.ambient + 0.15 * p.light_x * torch.sign(s.u))
-        * p.exposure
-    )
+    light = ((1.0 - 0.42 * hollow + 0.10 * s.texture.skin)
+             * (0.66 + 0.35 * p.ambient + 0.15 * p.light_x * torch.sign(s.u))
+             * p.exposure)
     c.paint(coverage(f), s.skin * rgb(1.12, 0.93, 0.90, x) * light.clamp(min=0.15)[:, None], L_EAR, R_EAR)
 
 # %% ../../nbs/1-faces/02m_layers.ipynb #d67cf089

@@ -60,11 +60,9 @@ def lips(c: Canvas, s: Scene, between) -> None:
     c.paint(0.94 * between(top, seam_top), tone * (light * fine * (0.94 - 0.32 * up * up))[:, None], U_LIP)
     down = ((v - seam_low) / (bottom - seam_low).clamp(min=0.008)).clamp(0, 1)
     body = light * fine * (0.82 + 0.44 * bump(down, 0, 0.45, 0, 0.55, 1) - 0.16 * down ** 4)
-    wet = (
-        (0.08 + 0.30 * p.lip_gloss**2)
-        * bump(down, t, 0.42, -0.15 * p.light_x * torch.sign(s.u), 0.30, 0.75)
-        * (1 + 1.5 * s.texture.skin)
-    )
+    wet = ((0.08 + 0.30 * p.lip_gloss**2)
+           * bump(down, t, 0.42, -0.15 * p.light_x * torch.sign(s.u), 0.30, 0.75)
+           * (1 + 1.5 * s.texture.skin))
     c.paint(
         0.94 * between(seam_low, bottom), tone * body[:, None] + wet.clamp(min=0)[:, None] * rgb(1.0, 0.93, 0.90, v),
         L_LIP,

@@ -54,10 +54,8 @@ def along(stops: tuple, x: Tensor) -> Tensor:
     return torch.lerp(stops[i], stops[i + 1], (k - i)[:, None])[:, :, None, None]
 
 # %% ../../nbs/1-faces/02e_painter.ipynb #50d48acd
-SKIN_TONES = (
-    (0.97, 0.78, 0.69), (0.93, 0.70, 0.59), (0.88, 0.62, 0.50), (0.78, 0.52, 0.40), (0.61, 0.38, 0.28),
-    (0.40, 0.245, 0.18),
-)
+SKIN_TONES = ((0.97, 0.78, 0.69), (0.93, 0.70, 0.59), (0.88, 0.62, 0.50), (0.78, 0.52, 0.40), (0.61, 0.38, 0.28),
+              (0.40, 0.245, 0.18))
 
 def skin_color(p: SimpleNamespace) -> Tensor:
     """N×3×1×1 in [0, 1]: the whole range of human skin, from light to dark (`skin_tone`), with a warm or a cool
@@ -102,10 +100,8 @@ def all_textures(people: Identity, u: Tensor, v: Tensor, x: Tensor, y: Tensor) -
 # %% ../../nbs/1-faces/02e_painter.ipynb #0f0136a6
 LABELS = ("background", "skin", "nose", "eye_g", "l_eye", "r_eye", "l_brow", "r_brow", "l_ear", "r_ear", "mouth",
           "u_lip", "l_lip", "hair", "hat", "ear_r", "neck_l", "neck", "cloth")     # CelebAMask-HQ's official order
-(
-    SKIN, NOSE, EYE_G, L_EYE, R_EYE, L_BROW, R_BROW, L_EAR, R_EAR, MOUTH, U_LIP, L_LIP, HAIR, HAT, EAR_R, NECK_L, NECK,
-    CLOTH,
-) = range(1, 19)
+(SKIN, NOSE, EYE_G, L_EYE, R_EYE, L_BROW, R_BROW, L_EAR, R_EAR, MOUTH, U_LIP, L_LIP, HAIR, HAT, EAR_R, NECK_L, NECK,
+ CLOTH) = range(1, 19)
 
 # %% ../../nbs/1-faces/02e_painter.ipynb #5857f6e3
 @dataclass
@@ -149,7 +145,5 @@ class Canvas:
 def blank(u: Tensor) -> Canvas:
     "An empty, black canvas labelled background, for heads whose coordinate u (N×H×W) is positive on the person's left"
     n, height, width = u.shape
-    return Canvas(
-        u.new_zeros(n, 3, height, width), torch.zeros(n, height, width, dtype=torch.uint8, device=u.device),
-        (u <= 0).byte(),
-    )
+    return Canvas(u.new_zeros(n, 3, height, width), torch.zeros(n, height, width, dtype=torch.uint8, device=u.device),
+                  (u <= 0).byte())

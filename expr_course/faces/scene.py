@@ -16,7 +16,7 @@ from torch import Tensor
 
 from .frame import body_from_image, body_to_image, frame_of, from_image, plane, to_image
 from .geometry import (DEEP, WRAP, AUMaps, around, bump, jaw_skin, mouth_curves, nose_depth,
-                                        outline, params, profile, smooth)
+                                        outline, params, side_profile, smooth)
 from .identity import Identity
 from .painter import all_textures, coverage, hair_color, skin_color
 from .relief import (bulges, cast_shadow, eye_furrows, forehead_furrows, mouth_furrows,
@@ -169,7 +169,7 @@ def form(s: Scene) -> Tensor:
     N×H×W in head units"""
     p, q, angle = s.p, s.frame, around(s.p, s.u).clamp(-1.6, 1.6)
     edge = outline(p, s.U, s.v)
-    ahead = DEEP * angle.cos() + profile(p, s.v) - 0.50 * (edge + 0.45).clamp(0, 0.7) ** 2
+    ahead = DEEP * angle.cos() + side_profile(p, s.v) - 0.50 * (edge + 0.45).clamp(0, 0.7) ** 2
     for name, draw, across in (("nose_form", nose_depth, "u"), ("sockets", sockets, "U")):
         part = s.part(name)
         ahead[s.boxes[name]] += draw(part.p, getattr(part, across), part.v)

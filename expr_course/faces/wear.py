@@ -63,11 +63,9 @@ def suit(c: Canvas, s: Scene) -> None:
     p, kind, down = s.p, s.p.collar_kind, s.v - shoulder(s)
     flap = window(s.v - neckline(s, shoulder(s)), -0.02, 0.11, 0.02)
     c.paint(0.9 * flap * inside(s.U - neck_half(s) - 0.10, s.px) * (kind < 0.65), 1.15 * fabric(s) + 0.03)
-    inner = (
-        inside(s.U - 0.9 * neck_half(s) + 0.55 * (down - 0.10), s.px)
-        * inside(-0.85 * (s.v - cloth_edge(s)), s.px)
-        * (kind > 0.65)
-    )
+    inner = (inside(s.U - 0.9 * neck_half(s) + 0.55 * (down - 0.10), s.px)
+             * inside(-0.85 * (s.v - cloth_edge(s)), s.px)
+             * (kind > 0.65))
     c.paint(inner, hsv(p.hat_hue, 0.20 * p.hat_kind, 0.70 + 0.28 * p.hat_kind) * (0.88 + 0.5 * s.texture.back)[:, None])
     tie = inside(s.U - 0.05 - 0.05 * down, s.px) * smooth((down - 0.20) / 0.02) * (kind > 0.75)
     c.paint(
@@ -124,10 +122,8 @@ def rim(s: Scene) -> Tensor:
     sunglasses"""
     p, large = s.p, 1 + 0.14 * is_dark(s.p)
     drop = 0.25 * (s.U - 0.275) * (p.glasses_shape - 0.5)
-    x, y = (
-        (s.U - 0.275).abs() / (0.195 * large),
-        (s.v - p.eye_y - 0.025 - drop).abs() / ((0.105 + 0.045 * p.hat_kind) * large),
-    )
+    x, y = ((s.U - 0.275).abs() / (0.195 * large),
+            (s.v - p.eye_y - 0.025 - drop).abs() / ((0.105 + 0.045 * p.hat_kind) * large))
     power = 2.2 + 2.5 * p.glasses_shape
     return (x ** power + y ** power + 1e-6) ** (1 / power) - 1
 
@@ -150,19 +146,15 @@ def glasses(c: Canvas, s: Scene) -> None:
     tint = hsv(p.hat_hue, 0.35, 0.05 + 0.22 * down * p.glasses_shape) + sky[:, None]
     c.paint((0.96 - 0.14 * down * p.hat_kind) * lens * dark, tint)
     c.mark(0.9 * lens * dark, EYE_G)
-    c.paint(
-        0.10 * lens * ~dark + 0.25 * lens * ~dark * ridge(U - 0.25 - 0.5 * (v - p.eye_y), 0.035),
-        rgb(0.92, 0.95, 1.0, U),
-    )
+    c.paint(0.10 * lens * ~dark + 0.25 * lens * ~dark * ridge(U - 0.25 - 0.5 * (v - p.eye_y), 0.035),
+            rgb(0.92, 0.95, 1.0, U))
     thick = 0.005 + 0.015 * p.cloth_kind
     frame = inside(0.15 * edge.abs() - thick, 1.1 * px)
     bridge = inside((v - p.eye_y - 0.005 + 0.12 * (0.07 - U).clamp(min=0)).abs() - thick, px) * (U < 0.095)
     temple = inside((v - p.eye_y + 0.02).abs() - thick, px) * (U > 0.46) * (U < p.face_width)
     cover = torch.maximum(torch.maximum(frame, bridge), temple)
-    color = (
-        hsv(p.hat_hue, 0.55 * p.hat_kind, 0.04 + 0.55 * (p.hat_kind - 0.35).clamp(min=0))
-        * (1 + 1.2 * s.texture.skin)[:, None]
-    )
+    color = (hsv(p.hat_hue, 0.55 * p.hat_kind, 0.04 + 0.55 * (p.hat_kind - 0.35).clamp(min=0))
+             * (1 + 1.2 * s.texture.skin)[:, None])
     c.paint(cover, color.clamp(min=0), EYE_G)
 
 # %% ../../nbs/1-faces/02k_wear.ipynb #e329d733
@@ -174,10 +166,8 @@ def hat_fabric(s: Scene) -> Tensor:
     round_ = (
         0.55 + 0.45 * (1 - (s.x / 0.8) ** 2).clamp(min=0) + 0.25 * p.light_x * s.x - 0.3 * smooth((-0.55 - s.y) / 0.6)
     )
-    return (
-        color
-        * (knit * round_ * (1 + 0.6 * s.texture.back + 0.3 * s.texture.hair) * p.exposure).clamp(min=0.05)[:, None]
-    )
+    return (color
+            * (knit * round_ * (1 + 0.6 * s.texture.back + 0.3 * s.texture.hair) * p.exposure).clamp(min=0.05)[:, None])
 
 # %% ../../nbs/1-faces/02k_wear.ipynb #642b8b0e
 def hat_dome(s: Scene, edge: Tensor) -> Tensor:
@@ -194,11 +184,9 @@ def visor(s: Scene, edge: Tensor) -> Tensor:
     cap = (0.20 + 0.10 * p.collar) * (
         ((s.u - 0.10 * p.light_x) / 0.50) ** 2 + ((s.v - edge + 0.01) / (0.06 + 0.08 * p.collar)) ** 2 - 1
     )
-    wide = 0.35 * (
-        (s.x / (0.95 + 0.25 * p.collar)) ** 2
-        + ((s.y - s.frame.sp * 0.4 - edge + 0.10 - 0.08 * s.x * s.x) / (0.07 + 0.09 * p.collar)) ** 2
-        - 1
-    )
+    wide = 0.35 * ((s.x / (0.95 + 0.25 * p.collar)) ** 2
+                   + ((s.y - s.frame.sp * 0.4 - edge + 0.10 - 0.08 * s.x * s.x) / (0.07 + 0.09 * p.collar)) ** 2
+                   - 1)
     return torch.where(p.hat_kind < 0.35, 1.0 + 0 * s.u, torch.where(p.hat_kind < 0.72, cap, wide))
 
 # %% ../../nbs/1-faces/02k_wear.ipynb #2d9e9855

@@ -200,7 +200,7 @@ def photograph_arguments() -> argparse.ArgumentParser:
     )
     add = arguments.add_argument
     add("folder", type=Path)
-    add("--weights", type=Path, required=True, help="folder of a run_recipe or of bundled weights, with parser.safetensors")
+    add("--weights", type=Path, required=True, help="folder of a run or of bundled weights, with parser.safetensors")
     add("--order", default="official", help="class order of the labels: official or second")
     add("--first", type=int, default=0, help="skip so many, sorted by name")
     add("--count", type=int, help="and take so many")

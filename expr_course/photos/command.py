@@ -14,7 +14,7 @@ from typing import Any
 
 import torch
 
-from ..data.images import open_image
+from ..data.images import PICTURE_ENDINGS, open_image
 from ..editing.expression_editor import ExpressionEditor
 from ..editing.files import (check_target, edit_arguments, in_words, named_values, politely, provenance,
                                        save_png, smaller)
@@ -40,7 +40,7 @@ def edit_photo_file(editor: ExpressionEditor, source: Path, target: Path, aus: d
     return edited, (*picture.notes, *map(str, faces), *([text.lstrip("; ")] if text else []))
 
 # %% ../../nbs/8-photos/18c_photo_command.ipynb #126fb509
-ENDINGS = (".jpg", ".jpeg", ".png", ".webp", ".tif", ".tiff", ".bmp", ".gif", ".ppm", ".jp2", ".avif", ".mpo")
+ENDINGS = (*PICTURE_ENDINGS, ".gif", ".ppm", ".jp2", ".avif", ".mpo")     # what people have, beside what data sets hold
 
 def pairs(source: Path, target: Path) -> tuple[list[tuple[Path, Path]], int]:
     """What to read and what to write, and how many files were left out: two files, or every picture of a folder (not of

@@ -19,7 +19,6 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-# %% ../../nbs/8-photos/18d_film.ipynb #3e5dad31
 from ..action_units import AUS, as_sides, merge_sides, relative, sample_aus
 from ..data.shards import complete_manifest, read_shard
 from ..data.sources import face_numbers, from_bytes, from_png, people
@@ -234,14 +233,10 @@ def counterfactuals(frames: Frames, pairs: Tensor, size: int) -> dict[str, Tenso
     x, points = from_bytes(frames.image[i]), frames.landmarks[i]
     over, moved = lay_over(from_bytes(frames.image[j]), frames.landmarks[j], points)
     mask = face_ellipse(torch.cat([points, moved], 1), x.shape[-1])
-    return {
-        "image": shrink(x, size),
-        "partner": shrink(x + mask * (over - x), size),
-        "mask": F.interpolate(mask, (size, size), mode="area"),
-        "aus": frames.aus[i],
-        "partner_aus": frames.aus[j],
-        "asked": relative(frames.aus[i], frames.aus[j]),
-    }
+    pictures = {"image": shrink(x, size), "partner": shrink(x + mask * (over - x), size),
+                "mask": F.interpolate(mask, (size, size), mode="area")}
+    aus, partner_aus = frames.aus[i], frames.aus[j]
+    return pictures | {"aus": aus, "partner_aus": partner_aus, "asked": relative(aus, partner_aus)}
 
 # %% ../../nbs/8-photos/18d_film.ipynb #85e0fbf5
 def nearest_frames(frames: Frames, learn: Tensor, target: Tensor, size: int) -> Tensor:
@@ -262,10 +257,8 @@ def score_edits(cases: dict[str, Tensor], y: Tensor) -> dict[str, dict[str, Any]
     the picture: each summarised over the pairs."""
     x, answer = cases["image"], cases["partner"]
     face = torch.where(cases["mask"] > 0, y, x)
-    return {
-        "alignment": summarize(edit_alignment(x, face, answer)), "error": summarize(edit_error(x, face, answer)),
-        "leak": summarize(leak(x, y, answer)),
-    }
+    scores = {"alignment": edit_alignment(x, face, answer), "error": edit_error(x, face, answer)}
+    return {name: summarize(values) for name, values in (scores | {"leak": leak(x, y, answer)}).items()}
 
 def personal_table(rows: dict[str, dict[str, dict[str, Any]]]) -> str:
     "Rows of `score_edits` by name, as a small text table of means."

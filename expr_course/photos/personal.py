@@ -29,7 +29,7 @@ from ..training.weights import WEIGHTS, load_network, save_network
 class PersonalSettings(RelativeSettings):
     "What a training on one person is told: all of lesson 11a's settings, the pairs, and what is learnt from them"
     data: str = ""              # folder of the prepared frames, pictures twice as large as `size`
-    start: str = "relative-64"  # bundled weights, or the folder of a run_recipe
+    start: str = "relative-64"  # bundled weights, or the folder of a run
     blocks: int = 8             # parts of each video's time
     held: int = 1               # of every four parts this one (0 to 3) is for the test
     gap: int = 10               # frames beside a test part that are not used

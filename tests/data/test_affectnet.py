@@ -1,11 +1,10 @@
-"""AffectNet in both layouts and RaFD: emotions mapped, AUs open until joined, pickles refused, models in one split."""
+"""AffectNet in both layouts: emotions mapped, AUs open until joined, pickles refused."""
 import numpy as np
 import pytest
-from layouts import affectnet_2017, affectnet_2021, drawn, openface_csv, rafd, rows, survives
+from layouts import affectnet_2017, affectnet_2021, drawn, openface_csv, rows, survives
 
 from expr_course.action_units import EMOTIONS
-from expr_course.data.affectnet import (AffectNet2017, AffectNet2021, RaFD, emotion_of, main_affectnet, main_rafd,
-                                        read_rafd, read_scalar)
+from expr_course.data.affectnet import AffectNet2017, AffectNet2021, emotion_of, main, read_scalar
 from expr_course.data.convert import convert
 
 
@@ -34,25 +33,17 @@ def test_2021(new, tmp_path):
     }
 
 
-@pytest.mark.parametrize(
-    "value, number",
-    [
-        (np.array("3"), 3), (np.array(3), 3), (np.array(3.0), 3), (np.array([3]), 3), (np.array(b"3"), 3),
-        (np.array("-0.25"), -0.25),
-    ],
-)
+@pytest.mark.parametrize("value, number", [
+    (np.array("3"), 3), (np.array(3), 3), (np.array(3.0), 3), (np.array([3]), 3), (np.array(b"3"), 3),
+    (np.array("-0.25"), -0.25)])
 def test_scalars(tmp_path, value, number):
     np.save(tmp_path / "a.npy", value)
     assert read_scalar(tmp_path / "a.npy") == number
 
 
-@pytest.mark.parametrize(
-    "value, says",
-    [
-        (np.array("x"), "not a number"), (np.array([1, 2]), "not one number"),
-        (np.array({"a": 1}, dtype=object), "pickle"), (np.zeros(99999), "too large"),
-    ],
-)
+@pytest.mark.parametrize("value, says", [
+    (np.array("x"), "not a number"), (np.array([1, 2]), "not one number"),
+    (np.array({"a": 1}, dtype=object), "pickle"), (np.zeros(99999), "too large")])
 def test_what_is_no_scalar(tmp_path, value, says):
     np.save(tmp_path / "a.npy", value)
     with pytest.raises(ValueError, match=says):
@@ -126,110 +117,31 @@ def test_aus_are_joined(new, tmp_path):
         AffectNet2021(new, aus=tmp_path / "labels.pkl").walk()
 
 
-# names in the pattern of the real set: model, ethnicity, gender, emotion, gaze and angle vary
-NAMES = [
-    "Rafd090_28_Caucasian_male_angry_frontal.jpg", "Rafd090_41_Kid_female_neutral_frontal.jpg",
-    "Rafd045_28_Caucasian_male_contemptuous_left.jpg", "Rafd135_73_Moroccan_male_surprised_right.jpg",
-    "Rafd090_73_Moroccan_male_happy_right.jpg", "Rafd180_73_Moroccan_male_surprised_right.jpg",
-    "Rafd000_01_Caucasian_female_angry_frontal.jpg", "Rafd090_01_Caucasian_female_sad_frontal.jpg",
-]
-
-
-@pytest.mark.parametrize(
-    "stem, answer",
-    [
-        ("Rafd090_28_Caucasian_male_angry_frontal", (90, "28", "anger")),
-        ("Rafd180_73_Moroccan_male_surprised_right", (180, "73", "surprise")),
-        ("Rafd090_41_Kid_female_neutral_frontal", (90, "41", "neutral")),
-        ("rafd045_11_Kid_Female_Contemptuous_Left", (45, "11", "contempt")),
-    ],
-)
-def test_names(stem, answer):
-    angle, model, emotion = read_rafd(stem)
-    assert (angle, model, list(EMOTIONS)[emotion]) == answer
-
-
-@pytest.mark.parametrize(
-    "stem",
-    [
-        "", "Rafd90_28_Caucasian_male_angry_frontal", "Rafd090_28_Caucasian_male_bored_frontal",
-        "Rafd090_28_Caucasian_male_angry_frontal (1)", "thumbs",
-    ],
-)
-def test_other_names(stem):
-    with pytest.raises(ValueError, match="RaFD"):
-        read_rafd(stem)
-
-
-def test_rafd(tmp_path):
-    rafd(tmp_path / "r", NAMES)
-    (tmp_path / "r" / "cover.jpg").write_bytes(b"x")
-    summary = convert(
-        RaFD(tmp_path / "r", aus=tmp_path / "r" / "openface", val=0.25, test=0.25), tmp_path / "out", size=32,
-        progress=False,
-    )
-    assert {k: s["people"] for k, s in summary["splits"].items()} == {"train": 2, "val": 1, "test": 1} and sum(
-        s["faces"] for s in summary["splits"].values()
-    ) == 6
-    assert (
-        summary["left out"] == {"taken from 000°": 1, "taken from 180°": 1, "with AUs": 6} and summary["not read"] == 1
-    )
-    row = rows(tmp_path / "out")[f"rafd/{NAMES[4]}"]
-    assert row["aus_valid"] and row["landmarks_valid"] and row["emotion"] == 1
-
-
-def test_rafd_without_a_table(tmp_path):
-    rafd(tmp_path / "r", NAMES, table=False)
-    with pytest.raises(ValueError, match="--aus"):
-        convert(RaFD(tmp_path / "r"), tmp_path / "out", progress=False)
-    summary = convert(RaFD(tmp_path / "r", whole=True, angles=(90,)), tmp_path / "whole", size=32, progress=False)
-    assert sum(s["faces"] for s in summary["splits"].values()) == 4 and not any(
-        r["aus_valid"] for r in rows(tmp_path / "whole").values()
-    )
-
-
-@pytest.mark.parametrize("kind", ["2021", "2017", "rafd"])
+@pytest.mark.parametrize("kind", ["2021", "2017"])
 def test_damaged_folders(tmp_path, cases, kind):
-    root, make = (
-        tmp_path / "whole",
-        {"2021": AffectNet2021, "2017": AffectNet2017, "rafd": lambda r: RaFD(r, aus=r)}[kind],
-    )
-    if kind == "2021":
-        affectnet_2021(root, emotions=(0, 1, 2, 3, 4, 5))
-    elif kind == "2017":
-        affectnet_2017(root, emotions=(0, 1, 2, 3, 4, 5))
-    else:
-        rafd(root, NAMES[:4])
+    root, make = tmp_path / "whole", {"2021": AffectNet2021, "2017": AffectNet2017}[kind]
+    {"2021": affectnet_2021, "2017": affectnet_2017}[kind](root, emotions=(0, 1, 2, 3, 4, 5))
     convert(make(root), tmp_path / "sound", size=16, progress=False)
+
     def name(path):
         return path.rsplit("/", 1)[-1].split(".")[0]
-    if kind == "2021":
-        def touched(path):
-            return (
-                    lambda source: (
-                        name(source) in (name(path).split("_")[0], "x y" + name(path)) and not path.endswith("exp.npy")
-                    )
-                )
-    elif kind == "2017":
-        def touched(path):
-            return lambda source: path.endswith(".csv") or name(source) == name(path)
-    else:
-        def touched(path):
-            return lambda source: name(source).removeprefix("x y") == name(path)
+
+    def touched_2021(path):
+        names = (name(path).split("_")[0], "x y" + name(path))
+        return lambda source: name(source) in names and not path.endswith("exp.npy")
+
+    def touched_2017(path):
+        return lambda source: path.endswith(".csv") or name(source) == name(path)
+    touched = {"2021": touched_2021, "2017": touched_2017}[kind]
     survives(root, make, rows(tmp_path / "sound"), tmp_path, cases(12, 500), touched)
 
 
-def test_the_commands(new, tmp_path, capsys):
-    main_affectnet([str(new), str(tmp_path / "a"), "--size", "32", "--quiet", "--processes", "1"])
+def test_the_command(new, tmp_path, capsys):
+    more = ["--size", "32", "--quiet", "--processes", "1"]
+    main([str(new), str(tmp_path / "a"), *more])
     affectnet_2017(tmp_path / "old")
-    main_affectnet([str(tmp_path / "old"), str(tmp_path / "b"), "--size", "32", "--quiet", "--processes", "1"])
-    rafd(tmp_path / "r", NAMES)
-    main_rafd(
-        [
-            str(tmp_path / "r"), str(tmp_path / "c"), "--aus", str(tmp_path / "r"), "--angles", "90", "--size", "32",
-            "--quiet", "--processes", "1",
-        ]
-    )
-    assert capsys.readouterr().out.count("train:") == 3
+    main([str(tmp_path / "old"), str(tmp_path / "b"), *more])
+    assert capsys.readouterr().out.count("train:") == 2
+    (tmp_path / "empty").mkdir()
     with pytest.raises(SystemExit, match="prepare_affectnet: nothing to convert"):
-        main_affectnet([str(tmp_path / "r" / "openface"), str(tmp_path / "x"), "--quiet"])
+        main([str(tmp_path / "empty"), str(tmp_path / "x"), "--quiet"])

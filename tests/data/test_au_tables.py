@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from layouts import drawn, openface_csv, py_feat_csv
 
-from expr_course.data.au_tables import AURow, Finder, join, pack, read_table, read_tables, unpack
+from expr_course.data.au_tables import AURow, AUTable, Finder, join, pack, read_table, read_tables, unpack
 
 _, _, POINTS, AUS = drawn(6, 96)
 
@@ -85,14 +85,9 @@ def test_pickles_are_refused_unopened(tmp_path, name, protocol):
         read_table(tmp_path / name)
 
 
-@pytest.mark.parametrize(
-    "data, says",
-    [
-        (b"", "empty"), (b"  \n\n", "empty"), (b"frame, AU01_r\n1,\xff", "UTF-8"),
-        (b"a,b\n1,2\n", "no columns of AUs"), (b"[1, 2]", "no columns"),
-        (b"frame, confidence, success\n1, 0.9, 1\n", "-aus"), (b"hello world\n", "no row"),
-    ],
-)
+@pytest.mark.parametrize("data, says", [
+    (b"", "empty"), (b"  \n\n", "empty"), (b"frame, AU01_r\n1,\xff", "UTF-8"), (b"a,b\n1,2\n", "no columns of AUs"),
+    (b"[1, 2]", "no columns"), (b"frame, confidence, success\n1, 0.9, 1\n", "-aus"), (b"hello world\n", "no row")])
 def test_what_is_no_table(tmp_path, data, says):
     (tmp_path / "a.csv").write_bytes(data)
     with pytest.raises(ValueError, match=says):
@@ -165,4 +160,19 @@ def test_packing():
     row = AURow("a", 0, 0, AUS[0].astype(np.float32), POINTS[0].astype(np.float32))
     aus, points = unpack(*pack(row))
     assert np.array_equal(aus, row.aus) and np.array_equal(points, row.landmarks)
-    assert unpack(*pack(None)) == (None, None) and join(None)[0] is None
+    assert unpack(*pack(None)) == (None, None)
+
+
+def test_without_a_table_nothing_is_found_and_nothing_is_counted():
+    finder, table = join(None)
+    assert finder.find("a.jpg") is None and not table.rows and not table.counts
+
+
+def test_a_joined_table_counts_what_is_found_and_hands_its_account_over(tmp_path):
+    openface_csv(tmp_path / "a.csv", AUS[:1], POINTS[:1], video=False)
+    (tmp_path / "bad.csv").write_bytes(b"\xff")
+    finder, table = join(tmp_path)
+    assert finder.find("a.jpg") is not None and finder.find("b.jpg") is None
+    walk = AUTable("walk")
+    table.note(walk, "aus")
+    assert walk.counts == {"with AUs": 1, "without AUs": 1} and walk.refused[0][0] == "aus, bad"

@@ -10,12 +10,13 @@ from layouts import celebamask, contents, drawn, rows, save
 
 from expr_course.data import convert as engine
 from expr_course.data.celebamask import CelebAMask
-from expr_course.data.convert import (Collection, Face, Record, Walk, add_tallies, assign_splits, check_disjoint,
+from expr_course.data.convert import (Collection, Record, Walk, add_tallies, assign_splits, check_disjoint,
                                       convert, identity_number, plan, report)
-from expr_course.data.crops import Crop, crop_of_picture
+from expr_course.data.crops import Crop, Face, crop_of_picture
 from expr_course.data.sources import SEEDS
 from expr_course.faces import FRAME
-from expr_course.data.shards import FaceShards, fill_folder, read_manifest, verify
+from expr_course.data.shards import fill_folder, read_manifest, verify
+from expr_course.data.streams import FaceShards
 
 
 @dataclass
@@ -29,7 +30,8 @@ class Toy(Collection):
 
     def load(self, record):
         image = self.image(record.key)
-        return Face(image, crop_of_picture(*image.shape[:0:-1]), aus=np.full(17, record.data[0]), emotion=1, how="whole")
+        crop, aus = crop_of_picture(*image.shape[:0:-1]), np.full(17, record.data[0])
+        return Face(image, crop, aus=aus, emotion=1, how="whole")
 
 
 @pytest.fixture

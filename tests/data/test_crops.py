@@ -7,10 +7,9 @@ import torch
 from hypothesis import given, strategies as st
 from layouts import drawn
 
-from expr_course.data.crops import (
-    Crop, check_landmarks, crop_of_box, crop_of_labels, crop_of_landmarks, crop_of_picture, cut, cut_labels, eyes_of,
-    frame_crop, mouth_of, move_points, outside,
-)
+from expr_course.data.crops import (Crop, Face, check_landmarks, crop_of_box, crop_of_labels, crop_of_landmarks,
+                                    crop_of_picture, cut, cut_labels, eyes_of, face_in_frame, frame_crop, mouth_of,
+                                    move_points, outside)
 
 PICTURES, LABELS, POINTS, _ = drawn(6, 64)
 IMAGES = torch.from_numpy(PICTURES).permute(0, 3, 1, 2).float() / 127.5 - 1
@@ -75,7 +74,25 @@ def test_what_lies_outside_is_mirrored():
     assert np.array_equal(labels[:16], labels[17:33][::-1]) and torch.allclose(
         image[:, :16], image[:, 17:33].flip(1), atol=1e-4
     )
-    assert outside(crop, 64, 64) == pytest.approx(1 - (64 / 96) ** 2, abs=0.05) and outside(crop_of_picture(64, 64), 64, 64) == 0
+    assert outside(crop, 64, 64) == pytest.approx(1 - (64 / 96) ** 2, abs=0.05)
+    assert outside(crop_of_picture(64, 64), 64, 64) == 0
+
+
+def test_a_face_comes_into_the_frame_at_once():
+    crop = crop_of_landmarks(POINTS[0])
+    image, labels, points = face_in_frame(Face(IMAGES[0], crop, LABELS[0], POINTS[0]), 32)
+    assert image.shape == (32, 32, 3) and image.dtype == np.uint8
+    assert np.array_equal(labels, cut_labels(LABELS[0], crop, 32))
+    assert np.allclose(points, move_points(POINTS[0], crop, 32))
+    assert face_in_frame(Face(IMAGES[0], crop), 32)[1:] == (None, None)
+
+
+@pytest.mark.parametrize("crop, labels, says", [
+    (Crop(32, 32, 8), None, "16 pixels"), (Crop(-30, -30, 32), None, "outside of the picture"),
+    (Crop(32, 32, 32), LABELS[0][::2], "labels are")])
+def test_a_face_that_cannot_be_used(crop, labels, says):
+    with pytest.raises(ValueError, match=says):
+        face_in_frame(Face(IMAGES[0], crop, labels), 32)
 
 
 def test_labels_may_name_sides_either_way():
@@ -105,14 +122,10 @@ def test_one_pixel_of_glasses():
         crop_of_labels(labels)
 
 
-@pytest.mark.parametrize(
-    "eyes, mouth",
-    [
-        ([[0, 0], [0, 0]], [0, 9]), ([[0, 0], [np.nan, 0]], [0, 9]), ([[0, 0], [1e9, 0]], [0, 9]),
-        ([[0, 0], [20, 0]], [10, -20]), ([[0, 0], [20, 0]], [10, 200]), ([[0, 0], [20, 0]], [90, 20]),
-        ([[20, 0], [0, 0]], [10, 20]),
-    ],
-)
+@pytest.mark.parametrize("eyes, mouth", [
+    ([[0, 0], [0, 0]], [0, 9]), ([[0, 0], [np.nan, 0]], [0, 9]), ([[0, 0], [1e9, 0]], [0, 9]),
+    ([[0, 0], [20, 0]], [10, -20]), ([[0, 0], [20, 0]], [10, 200]), ([[0, 0], [20, 0]], [90, 20]),
+    ([[20, 0], [0, 0]], [10, 20])])
 def test_points_that_are_no_face(eyes, mouth):
     with pytest.raises(ValueError):
         frame_crop(np.array(eyes, float), np.array(mouth, float))

@@ -11,7 +11,7 @@ from hypothesis import given, strategies as st
 from hypothesis.extra import numpy as hnp
 from PIL import Image, ImageCms
 
-from expr_course.data.images import MAX_PIXELS, Picture, open_image
+from expr_course.data.images import MAX_PIXELS, Picture, is_picture, open_image
 
 SIZE = (11, 7)  # width, height
 
@@ -95,13 +95,9 @@ def test_sixteen_bit_png_keeps_its_depth():
     assert "I;16" in picture.notes[0]
 
 
-@pytest.mark.parametrize(
-    "mode, comes_back",
-    [
-        ("1", "L"), ("P", "RGB"), ("CMYK", "RGB"), ("YCbCr", "RGB"), ("HSV", "RGB"), ("LAB", "RGB"), ("RGBX", "RGB"),
-        ("PA", "RGBA"), ("RGBa", "RGBA"), ("La", "LA"),
-    ],
-)
+@pytest.mark.parametrize("mode, comes_back", [
+    ("1", "L"), ("P", "RGB"), ("CMYK", "RGB"), ("YCbCr", "RGB"), ("HSV", "RGB"), ("LAB", "RGB"), ("RGBX", "RGB"),
+    ("PA", "RGBA"), ("RGBa", "RGBA"), ("La", "LA")])
 def test_every_mode_has_a_way_in(mode, comes_back):
     image = Image.new(mode, SIZE) if mode in ("LAB", "PA", "RGBa", "La") else Image.fromarray(noise(3)).convert(mode)
     picture = open_image(image)
@@ -269,29 +265,21 @@ def test_max_pixels_is_the_readers_choice():
     assert open_image(image, max_pixels=77) and 77 < MAX_PIXELS
 
 
-@pytest.mark.parametrize(
-    "a, says",
-    [
-        (np.zeros((5, 5), np.int64), "int64.*uint8"), (np.zeros((5, 5), bool), "bool"),
-        (np.zeros((3, 9, 9)), r"transpose\(1, 2, 0\)"), (np.zeros((9, 9, 2)), "9×9×2"),
-        (np.zeros((2, 9, 9, 3)), "one picture"), (np.zeros(9), "9 is no picture"), (np.zeros((0, 9, 3)), "no pixels"),
-        (np.full((5, 5), np.nan), "NaN"), (np.full((5, 5), 200.0), "200.*divide"), (np.full((5, 5), -1.0), "-1"),
-        (np.array([[np.inf, 0]]), "infinity"),
-    ],
-)
+@pytest.mark.parametrize("a, says", [
+    (np.zeros((5, 5), np.int64), "int64.*uint8"), (np.zeros((5, 5), bool), "bool"),
+    (np.zeros((3, 9, 9)), r"transpose\(1, 2, 0\)"), (np.zeros((9, 9, 2)), "9×9×2"),
+    (np.zeros((2, 9, 9, 3)), "one picture"), (np.zeros(9), "9 is no picture"), (np.zeros((0, 9, 3)), "no pixels"),
+    (np.full((5, 5), np.nan), "NaN"), (np.full((5, 5), 200.0), "200.*divide"), (np.full((5, 5), -1.0), "-1"),
+    (np.array([[np.inf, 0]]), "infinity")])
 def test_arrays_that_cannot_be_meant(a, says):
     with pytest.raises(ValueError, match=says):
         open_image(a)
 
 
-@pytest.mark.parametrize(
-    "t, says",
-    [
-        (torch.zeros(3, 4, 4, dtype=torch.uint8), "127.5"), (torch.zeros(2, 3, 4, 4), "one picture"),
-        (torch.zeros(4, 4), "4×4"), (torch.zeros(4, 4, 3), "4×4×3"), (torch.full((3, 4, 4), 255.0), "127.5"),
-        (torch.full((3, 4, 4), torch.nan), "NaN"), (torch.zeros(3, 0, 4), "no pixels"),
-    ],
-)
+@pytest.mark.parametrize("t, says", [
+    (torch.zeros(3, 4, 4, dtype=torch.uint8), "127.5"), (torch.zeros(2, 3, 4, 4), "one picture"),
+    (torch.zeros(4, 4), "4×4"), (torch.zeros(4, 4, 3), "4×4×3"), (torch.full((3, 4, 4), 255.0), "127.5"),
+    (torch.full((3, 4, 4), torch.nan), "NaN"), (torch.zeros(3, 0, 4), "no pixels")])
 def test_tensors_that_cannot_be_meant(t, says):
     with pytest.raises(ValueError, match=says):
         open_image(t)
@@ -303,3 +291,10 @@ def test_restore_refuses_another_size_and_nan():
         picture.restore(torch.zeros(3, 8, 8))
     with pytest.raises(ValueError, match="NaN"):
         picture.restore(torch.full_like(picture.rgb, torch.nan))
+
+
+@pytest.mark.parametrize("name, answer", [
+    ("a.jpg", True), ("folder/b.PNG", True), ("scan.Tiff", True), (".hidden.jpg", False), ("jpg", False),
+    ("a.csv", False), ("a.jpg.part", False)])
+def test_a_name_says_whether_it_is_a_picture(tmp_path, name, answer):
+    assert is_picture(name) is answer and is_picture(tmp_path / name) is answer

@@ -25,13 +25,9 @@ def test_there_and_back(values, order):
     assert np.array_equal(swap_sides(swap_sides(m)), m)
 
 
-@pytest.mark.parametrize(
-    "bad, says",
-    [
-        (np.full((2, 2), 19), "0 to 18"), (np.full((2, 2), 255, np.uint8), "one part"),
-        (np.zeros((2, 2)), "whole numbers"), (np.zeros((2, 2, 3), np.uint8), "H×W"), (np.full((2, 2), -1), "0 to 18"),
-    ],
-)
+@pytest.mark.parametrize("bad, says", [
+    (np.full((2, 2), 19), "0 to 18"), (np.full((2, 2), 255, np.uint8), "one part"),
+    (np.zeros((2, 2)), "whole numbers"), (np.zeros((2, 2, 3), np.uint8), "H×W"), (np.full((2, 2), -1), "0 to 18")])
 def test_what_is_no_label_map(bad, says):
     with pytest.raises(ValueError, match=says):
         remap(bad, "official")

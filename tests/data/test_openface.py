@@ -145,10 +145,8 @@ def test_without_landmarks_the_way_out_is_named(tmp_path):
         convert(OpenFace(tmp_path / "in"), tmp_path / "out", progress=False)
 
 
-@pytest.mark.parametrize(
-    "options, says",
-    [(dict(people="("), "regular expression"), (dict(people="abc"), "brackets"), (dict(every=0), "at least 1")],
-)
+@pytest.mark.parametrize("options, says", [
+    (dict(people="("), "regular expression"), (dict(people="abc"), "brackets"), (dict(every=0), "at least 1")])
 def test_options_that_cannot_be_meant(tmp_path, options, says):
     with pytest.raises(ValueError, match=says):
         OpenFace(tmp_path, **options).walk()
@@ -161,19 +159,14 @@ def test_damaged_folders(tmp_path, cases, kind):
         for name, part in (("a", slice(0, 3)), ("b", slice(3, 6))):
             video(root / f"{name}.mp4", FRAMES[part])
             openface_csv(root / f"{name}.csv", AUS[part], MOVED[part])
-        # renamed together with its table
-        def touched(path):
-            return (
-                    lambda source: path.endswith(".mp4") and source.startswith((f"openface/{path}", "openface/x y"))
-                )
+        def touched(path):  # "x y": renamed together with its table
+            return lambda source: path.endswith(".mp4") and source.startswith((f"openface/{path}", "openface/x y"))
     else:
         pictures(root, [f"{k}.png" for k in range(4)])
         for k in range(4):
             openface_csv(root / f"{k}.csv", AUS[k:k + 1], POINTS[k:k + 1], video=False)
         def touched(path):
-            return (
-                    lambda source: path.endswith(".png") and source.startswith((f"openface/{path}", "openface/x y"))
-                )
+            return lambda source: path.endswith(".png") and source.startswith((f"openface/{path}", "openface/x y"))
     convert(OpenFace(root), tmp_path / "sound", size=16, progress=False)
     survives(root, OpenFace, rows(tmp_path / "sound"), tmp_path, cases(12, 500), touched)
 

@@ -1,4 +1,4 @@
-"""Shards: the same bytes interrupted or not, damage that is named, and one row of batches through every door."""
+"""Shards: the same bytes interrupted or not, damage that is named, and a sheet to look at."""
 import json
 import runpy
 import signal
@@ -9,15 +9,12 @@ from pathlib import Path
 
 import pytest
 import torch
-from hypothesis import given, strategies as st
-from torch import Tensor
 
 from expr_course.data import shards
-from expr_course.data.sources import (SEEDS, CachedFaces, DrawnFaces, draw_faces, face_numbers, features, split_of,
-                                      to_bytes)
+from expr_course.data.shards import examples, main, make_faces, read_manifest, read_shard, verify
+from expr_course.data.sources import SEEDS, split_of
+from expr_course.data.streams import FaceShards, open_faces
 from expr_course.faces import FRAME, VERSION
-XX
-                                     read_shard, verify, write_whole)
 
 SMALL = dict(count=20, size=32, shard_size=8, progress=False)
 
@@ -40,16 +37,6 @@ def copy(home, tmp_path):
 
 def contents(folder):
     return {p.name: p.read_bytes() for p in sorted(Path(folder).iterdir())}
-
-
-def same(a, b):
-    for k in a:
-        if k == "image":
-            assert (to_bytes(a[k]).int() - to_bytes(b[k]).int()).abs().max() <= 1
-        elif isinstance(a[k], Tensor):
-            assert torch.allclose(a[k].float(), b[k].float(), atol=1e-4), k
-        else:
-            assert a[k] == b[k], k
 
 
 # -- making -----------------------------------------------------------------------------------------------------------
@@ -88,7 +75,8 @@ def test_threads_are_left_as_they_were(tmp_path):
 
 @pytest.mark.skipif(not hasattr(signal, "SIGKILL"), reason="this system has no SIGKILL: run it on Linux or macOS")
 def test_a_killed_run_goes_on_to_the_same_bytes(home, tmp_path):
-    code = f"from expr_course.data.shards import main; main([{str(tmp_path)!r}, '--count', '20', '--size', '32', '--shard-size', '8', '--processes', '1'])"
+    arguments = [str(tmp_path), "--count", "20", "--size", "32", "--shard-size", "8", "--processes", "1"]
+    code = f"from expr_course.data.shards import main; main({arguments!r})"
     killed = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     first = tmp_path / "train" / "shard-00000.parquet"
     for _ in range(1200):
@@ -108,13 +96,9 @@ def test_splits_share_nobody(home, tmp_path):
     assert [{split_of(n) for n in p} for p in people] == [{"train"}, {"test"}]
 
 
-@pytest.mark.parametrize(
-    "other, says",
-    [
-        (dict(size=48), "size is 32.*48"), (dict(seed=1), "seed"), (dict(count=30), "count"),
-        (dict(shard_size=9), "shard_size"),
-    ],
-)
+@pytest.mark.parametrize("other, says", [
+    (dict(size=48), "size is 32.*48"), (dict(seed=1), "seed"), (dict(count=30), "count"),
+    (dict(shard_size=9), "shard_size")])
 def test_other_settings_in_the_same_folder_are_refused(home, other, says):
     before = contents(home / "train")
     with pytest.raises(ValueError, match=f"{says}.*start afresh"):
@@ -128,13 +112,9 @@ def test_another_version_of_the_renderer_is_refused(copy, monkeypatch):
         make_faces(copy, "train", **SMALL)
 
 
-@pytest.mark.parametrize(
-    "bad, says",
-    [
-        (dict(split="training"), "'training'"), (dict(count=0), "at least 1"), (dict(shard_size=0), "at least 1"),
-        (dict(size=16), "32 to 256"),
-    ],
-)
+@pytest.mark.parametrize("bad, says", [
+    (dict(split="training"), "'training'"), (dict(count=0), "at least 1"), (dict(shard_size=0), "at least 1"),
+    (dict(size=16), "32 to 256")])
 def test_settings_that_cannot_be_meant(tmp_path, bad, says):
     with pytest.raises(ValueError, match=says):
         make_faces(tmp_path, **SMALL | bad)
@@ -147,13 +127,25 @@ def test_a_full_disk_is_seen_before_work_begins(tmp_path, monkeypatch):
         make_faces(tmp_path, **SMALL)
 
 
-def test_a_write_that_fails_leaves_nothing(tmp_path, monkeypatch):
-    target = tmp_path / "x"
-    write_whole(target, b"old")
-    monkeypatch.setattr(shards.os, "fsync", lambda _: (_ for _ in ()).throw(OSError("no space left on device")))
-    with pytest.raises(OSError, match="no space"):
-        write_whole(target, b"new")
-    assert contents(tmp_path) == {"x": b"old"}
+def test_what_a_killed_call_left_over_is_swept(copy, home):
+    (copy / "train" / ".shard-00001.parquet.123-4.part.parquet").write_bytes(b"half")
+    make_faces(copy, "train", **SMALL)
+    assert contents(copy / "train") == contents(home / "train")
+
+
+# -- a sheet to look at -----------------------------------------------------------------------------------------------
+def test_examples_come_from_all_shards_with_landmarks_and_labels(home):
+    sheet = examples(home, 4)
+    assert sheet.shape[0] == 3 and sheet.min() >= -1 and sheet.max() <= 1
+    assert sheet.shape[2] > sheet.shape[1] > 2 * 32, "pictures above, labels below"
+    green = (sheet[1] == 1) & (sheet[0] == -1) & (sheet[2] == -1)
+    assert green.any(), "landmarks"
+    assert examples(home, 30).shape[2] > sheet.shape[2], "more than there are: the rest of the row stays white"
+
+
+def test_no_example_of_nothing(tmp_path):
+    with pytest.raises(ValueError, match="no face"):
+        examples(tmp_path)
 
 
 # -- damage -----------------------------------------------------------------------------------------------------------
@@ -182,9 +174,8 @@ def test_a_damaged_shard_is_named_and_made_again(home, copy, how):
     assert contents(copy / "train") == contents(home / "train")
 
 
-@pytest.mark.parametrize(
-    "text", ["", "{", "[]", "{}", '{"settings": {}, "shards": {"a": {}}}', '{"settings": 3, "shards": {}}']
-)
+@pytest.mark.parametrize("text", [
+    "", "{", "[]", "{}", '{"settings": {}, "shards": {"a": {}}}', '{"settings": 3, "shards": {}}'])
 def test_a_damaged_manifest_is_named(copy, text):
     (copy / "train" / "manifest.json").write_text(text)
     for call in (lambda: FaceShards(copy, "train"), lambda: verify(copy), lambda: make_faces(copy, "train", **SMALL)):
@@ -229,65 +220,6 @@ def test_every_flipped_data_bit_is_noticed_or_harmless(home, tmp_path, cases):
         except ValueError as e:
             assert "damaged" in str(e)
     assert silent <= 0.05 * len(places)
-
-
-# -- reading ----------------------------------------------------------------------------------------------------------
-def test_every_door_gives_the_same_batches(home):
-    drawn = DrawnFaces("train", 32, 5)
-    doors = [CachedFaces(DrawnFaces("train", 32, 10), 20, 5, seed=None), FaceShards(home, "train", 5, seed=None),
-             FaceShards(home, "train", 5, seed=None, streaming=True)]
-    for k in range(4):
-        for door in doors:
-            same(door.batch(k), drawn.batch(k))
-
-
-def test_datasets_reads_the_folder(home):
-    whole, stream = open_faces(home, "train"), list(open_faces(home, "train", streaming=True))
-    assert whole.features == features() and len(whole) == len(stream) == 20
-    numbers = face_numbers("train", 0, 0, 20)
-    assert whole["identity"][:] == numbers == [row["identity"] for row in stream]
-    assert whole[0]["aus"] == stream[0]["aus"] and whole[0]["image"].size == stream[0]["image"].size == (32, 32)
-    assert torch.allclose(torch.tensor(whole[0]["aus"]), draw_faces(numbers[:1], 32)["aus"][0])
-
-
-@pytest.mark.parametrize("streaming", [False, True])
-def test_shards_resume_at_any_batch(home, streaming):
-    def make():
-        return FaceShards(home, "train", 6, seed=3, streaming=streaming, mix=2)
-    row = [b["identity"].tolist() for _, b in zip(range(9), make())]
-    assert [sorted(sum(row, [])[e * 20 : (e + 1) * 20]) for e in range(2)] == [
-        sorted(face_numbers("train", 0, 0, 20))
-    ] * 2
-    for k in (0, 1, 3, 4, 8):
-        again = make()
-        again.load_state_dict(json.loads(json.dumps({"position": k, "settings": make().settings()})))
-        assert next(iter(again))["identity"].tolist() == row[k]
-
-
-def test_a_stream_keeps_few_shards(tmp_path):
-    make_faces(tmp_path, "val", count=24, size=32, shard_size=4, progress=False)
-    stream = FaceShards(tmp_path, "val", 4, streaming=True, mix=1)
-    for k in range(12):
-        stream.batch(k)
-    assert stream.table.cache_info().currsize == 2 and stream.table.cache_info().misses <= 12
-
-
-@given(st.integers(0, 5), st.integers(0, 3), st.lists(st.integers(1, 9), min_size=1, max_size=8), st.integers(1, 5))
-def test_an_epoch_holds_every_row_once_and_few_shards_at_a_time(seed, epoch, sizes, mix):
-    order = epoch_order(seed, epoch, tuple(sizes), mix).tolist()
-    assert sorted(order) == list(range(sum(sizes)))
-    shard = [j for j, s in enumerate(sizes) for _ in range(s)]
-    lives = {}
-    for place, row in enumerate(order):
-        lives.setdefault(shard[row], []).append(place)
-    assert all(max(p) - min(p) < sum(sorted(sizes)[-mix:]) for p in lives.values())
-    assert epoch_order(None, epoch, tuple(sizes), mix).tolist() == list(range(sum(sizes)))
-
-
-def test_a_state_of_another_folder_is_refused(home, tmp_path):
-    make_faces(tmp_path, "train", count=4, size=32, progress=False)
-    with pytest.raises(ValueError, match="made is.*start afresh"):
-        FaceShards(tmp_path, "train").load_state_dict(FaceShards(home, "train").state_dict())
 
 
 # -- the command ------------------------------------------------------------------------------------------------------

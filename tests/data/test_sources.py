@@ -11,11 +11,9 @@ from torch import Tensor
 
 from expr_course.data import sources as data
 from expr_course.action_units import N_AUS
-from expr_course.data.sources import (
-    CROWD, SEEDS, CachedFaces, DrawnFaces, Source, check_same_source, collate, deal, draw_faces, encode_png,
-    expressions, face_numbers, features, from_bytes, from_png, make_row, mix_seed, people, rows_of, split_of,
-    split_seed, to_bytes,
-)
+from expr_course.data.sources import (CROWD, SEEDS, CachedFaces, DrawnFaces, Source, check_same_source, collate, deal,
+                                      draw_faces, encode_png, expressions, face_numbers, features, from_bytes, from_png,
+                                      make_row, mix_seed, people, rows_of, split_of, split_seed, to_bytes)
 from expr_course.faces import VERSION, render, sample_identities
 
 split_names = st.sampled_from(list(SEEDS))
@@ -168,25 +166,21 @@ def test_the_schema_holds_a_row():
     assert data.FEATURES == features() == stored.features
     same(collate([stored[i] for i in range(3)]), batch)
     with pytest.raises(AttributeError, match="FEATURE"):
-        data.FEATURE
+        _ = data.FEATURE
 
 
 image = np.zeros((8, 8, 3), np.uint8)
 
 
-@pytest.mark.parametrize(
-    "given_, says",
-    [
-        (dict(image=image[..., 0]), "uint8 H×W×3"), (dict(image=image / 255), "float64"),
-        (dict(image=image, aus=torch.full((17,), 3.0)), "divide by 5"), (dict(image=image, aus=torch.zeros(12)), "17"),
-        (dict(image=image, aus=torch.full((17, 2), torch.nan)), "AU01.*nan"),
-        (dict(image=image, labels=np.full((8, 8), 19, np.uint8)), "up to 19"),
-        (dict(image=image, labels=np.zeros((4, 4), np.uint8)), r"\(4, 4\)"),
-        (dict(image=image, labels=np.zeros((8, 8))), "float64"),
-        (dict(image=image, landmarks=torch.zeros(5, 2)), r"\(5, 2\)"),
-        (dict(image=image, landmarks=torch.full((68, 2), torch.inf)), "finite"),
-    ],
-)
+@pytest.mark.parametrize("given_, says", [
+    (dict(image=image[..., 0]), "uint8 H×W×3"), (dict(image=image / 255), "float64"),
+    (dict(image=image, aus=torch.full((17,), 3.0)), "divide by 5"), (dict(image=image, aus=torch.zeros(12)), "17"),
+    (dict(image=image, aus=torch.full((17, 2), torch.nan)), "AU01.*nan"),
+    (dict(image=image, labels=np.full((8, 8), 19, np.uint8)), "up to 19"),
+    (dict(image=image, labels=np.zeros((4, 4), np.uint8)), r"\(4, 4\)"),
+    (dict(image=image, labels=np.zeros((8, 8))), "float64"),
+    (dict(image=image, landmarks=torch.zeros(5, 2)), r"\(5, 2\)"),
+    (dict(image=image, landmarks=torch.full((68, 2), torch.inf)), "finite")])
 def test_rows_that_cannot_be_meant(given_, says):
     with pytest.raises(ValueError, match=says):
         make_row(source="s", version="1", **given_)
@@ -260,13 +254,9 @@ def test_processes_share_the_row_without_overlap():
     assert sum(seen, []) == face_numbers("train", 0, 0, 12)
 
 
-@pytest.mark.parametrize(
-    "other, says",
-    [
-        (dict(batch_size=8), "batch_size is 4.*8"), (dict(seed=1), "seed"), (dict(size=64), "size"),
-        (dict(split="val"), "split"),
-    ],
-)
+@pytest.mark.parametrize("other, says", [
+    (dict(batch_size=8), "batch_size is 4.*8"), (dict(seed=1), "seed"), (dict(size=64), "size"),
+    (dict(split="val"), "split")])
 def test_a_state_of_other_settings_is_refused(other, says):
     usual = dict(split="train", size=32, batch_size=4, seed=0)
     state = DrawnFaces(**usual).state_dict()
@@ -289,17 +279,17 @@ def test_sources_that_cannot_be_meant():
 def test_training_code_needs_no_data_library():
     code = (
         "import sys\nfor m in ('datasets', 'pyarrow', 'kornia', 'matplotlib', 'IPython'): sys.modules[m] = None\n"
-        "from expr_course.data.sources import DrawnFaces, CachedFaces\nprint(CachedFaces(DrawnFaces('train', 32, 2), "
-        "2).batch(0)['image'].shape)"
+        "from expr_course.data.sources import DrawnFaces, CachedFaces\n"
+        "print(CachedFaces(DrawnFaces('train', 32, 2), 2).batch(0)['image'].shape)"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert done.returncode == 0 and "[2, 3, 32, 32]" in done.stdout, done.stderr
 
 
-@pytest.mark.skipif(
-    not torch.cuda.is_available(),
-    reason="needs a CUDA GPU: faces drawn on it must agree with those of the CPU to one level",
-)
+NO_GPU = "needs a CUDA GPU: faces drawn on it must agree with those of the CPU to one level"
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason=NO_GPU)
 def test_a_gpu_draws_the_same_faces():
     a, b = DrawnFaces("val", 64, 8).batch(3), DrawnFaces("val", 64, 8, device="cuda").batch(3)
     off = (to_bytes(a["image"]).int() - to_bytes(b["image"].cpu()).int()).abs()

@@ -1,4 +1,5 @@
-"""Streams: every row once per epoch, shared by two real processes without gaps, and resumed to the very next batch."""
+"""Sources that read: one row of batches through every door, every row once per epoch, shared by two real processes
+without gaps, and resumed to the very next batch."""
 import json
 import subprocess
 import sys
@@ -6,9 +7,12 @@ import sys
 import datasets
 import pytest
 import torch
+from hypothesis import given, strategies as st
+from torch import Tensor
 
-from expr_course.data.shards import FaceShards, make_faces
-from expr_course.data.streams import StreamedFaces
+from expr_course.data.shards import make_faces
+from expr_course.data.sources import CachedFaces, DrawnFaces, draw_faces, face_numbers, features, to_bytes
+from expr_course.data.streams import FaceShards, StreamedFaces, epoch_order, open_faces
 
 
 @pytest.fixture(autouse=True)
@@ -31,6 +35,75 @@ def take(source, n):
     return [b for b, _ in zip(source, range(n))] if n else []
 
 
+def same(a, b):
+    for k in a:
+        if k == "image":
+            assert (to_bytes(a[k]).int() - to_bytes(b[k]).int()).abs().max() <= 1
+        elif isinstance(a[k], Tensor):
+            assert torch.allclose(a[k].float(), b[k].float(), atol=1e-4), k
+        else:
+            assert a[k] == b[k], k
+
+
+# -- shards -----------------------------------------------------------------------------------------------------------
+def test_every_door_gives_the_same_batches(home):
+    drawn = DrawnFaces("train", 32, 5)
+    doors = [CachedFaces(DrawnFaces("train", 32, 10), 24, 5, seed=None), FaceShards(home, "train", 5, seed=None),
+             FaceShards(home, "train", 5, seed=None, streaming=True)]
+    for k in range(4):
+        for door in doors:
+            same(door.batch(k), drawn.batch(k))
+
+
+def test_datasets_reads_the_folder(home):
+    whole, stream = open_faces(home, "train"), list(open_faces(home, "train", streaming=True))
+    assert whole.features == features() and len(whole) == len(stream) == 24
+    numbers = face_numbers("train", 0, 0, 24)
+    assert whole["identity"][:] == numbers == [row["identity"] for row in stream]
+    assert whole[0]["aus"] == stream[0]["aus"] and whole[0]["image"].size == stream[0]["image"].size == (32, 32)
+    assert torch.allclose(torch.tensor(whole[0]["aus"]), draw_faces(numbers[:1], 32)["aus"][0])
+
+
+@pytest.mark.parametrize("streaming", [False, True])
+def test_shards_resume_at_any_batch(home, streaming):
+    def make():
+        return FaceShards(home, "train", 6, seed=3, streaming=streaming, mix=2)
+    row = [b["identity"].tolist() for _, b in zip(range(9), make())]
+    faces = sum(row, [])
+    assert sorted(faces[:24]) == sorted(faces[24:48]) == sorted(face_numbers("train", 0, 0, 24))
+    for k in (0, 1, 3, 4, 8):
+        again = make()
+        again.load_state_dict(json.loads(json.dumps({"position": k, "settings": make().settings()})))
+        assert next(iter(again))["identity"].tolist() == row[k]
+
+
+def test_a_stream_keeps_few_shards(tmp_path):
+    make_faces(tmp_path, "val", count=24, size=32, shard_size=4, progress=False)
+    stream = FaceShards(tmp_path, "val", 4, streaming=True, mix=1)
+    for k in range(12):
+        stream.batch(k)
+    assert stream.table.cache_info().currsize == 2 and stream.table.cache_info().misses <= 12
+
+
+@given(st.integers(0, 5), st.integers(0, 3), st.lists(st.integers(1, 9), min_size=1, max_size=8), st.integers(1, 5))
+def test_an_epoch_holds_every_row_once_and_few_shards_at_a_time(seed, epoch, sizes, mix):
+    order = epoch_order(seed, epoch, tuple(sizes), mix).tolist()
+    assert sorted(order) == list(range(sum(sizes)))
+    shard = [j for j, s in enumerate(sizes) for _ in range(s)]
+    lives = {}
+    for place, row in enumerate(order):
+        lives.setdefault(shard[row], []).append(place)
+    assert all(max(p) - min(p) < sum(sorted(sizes)[-mix:]) for p in lives.values())
+    assert epoch_order(None, epoch, tuple(sizes), mix).tolist() == list(range(sum(sizes)))
+
+
+def test_a_state_of_another_folder_is_refused(home, tmp_path):
+    make_faces(tmp_path, "train", count=4, size=32, progress=False)
+    with pytest.raises(ValueError, match="made is.*start afresh"):
+        FaceShards(tmp_path, "train").load_state_dict(FaceShards(home, "train").state_dict())
+
+
+# -- streams ----------------------------------------------------------------------------------------------------------
 def test_stored_order_is_that_of_the_shards(home):
     stream, shards = StreamedFaces(files(home), 5, seed=None), FaceShards(home, "train", 5, seed=None)
     for k, batch in enumerate(take(stream, 4)):
@@ -69,13 +142,15 @@ def test_states_of_other_streams_are_refused(home):
 SCRIPT = """
 import json, sys
 import datasets
-from expr_course.data.shards import FaceShards
-from expr_course.data.streams import StreamedFaces
+from expr_course.data.streams import FaceShards, StreamedFaces
 datasets.config.SLEEP_TIME_ON_THREADS_SHUTDOWN = 0.1
 rank, home, *names = sys.argv[1:]
 if __name__ == "__main__":
     for kind, count in (("stream", 4), ("stream", 3), ("shards", 4)):
-        source = StreamedFaces(names[:count], 3, buffer=5) if kind == "stream" else FaceShards(home, "train", 3, streaming=True, mix=2)
+        if kind == "stream":
+            source = StreamedFaces(names[:count], 3, buffer=5)
+        else:
+            source = FaceShards(home, "train", 3, streaming=True, mix=2)
         source.shard(int(rank), 2)
         print(json.dumps([kind, count, [batch["identity"].tolist() for batch, _ in zip(source, range(count))]]))
 """

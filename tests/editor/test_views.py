@@ -19,7 +19,7 @@ from expr_course.editor.views import (Reading, any_portrait, bars, compared, dra
                                       file_portrait, gif_file, views_of, mp4_file, read_aus, sweep, wipe)
 from expr_course.data.images import open_image
 from expr_course.plots import to_png
-from expr_course.editing.views import MAX_BYTES, MAX_SIDE, look_at_edit as look
+from expr_course.editing.views import MAX_BYTES, MAX_SIDE, look_at_edit as look_at_edit
 
 SMILE = stretched(moved(moved(Edit(), "AU12", 0.8), "AU04L", -0.35), 1.25)
 
@@ -52,7 +52,7 @@ def test_drawn_portraits_are_files():
     namespace = {}
     exec(portrait.before.rsplit("\n", 1)[0], namespace)
     assert np.array_equal(
-        np.asarray(namespace["to_pil"](namespace["drawn"](3, 5, size=64).face)),
+        np.asarray(namespace["to_pil"](namespace["drawn_subject"](3, 5, size=64).face)),
         np.asarray(Image.open(io.BytesIO(portrait.data))),
     )
 
@@ -122,7 +122,7 @@ def test_view_and_file_are_one_edit(editor):
 
 def test_views_of_agree_with_look(editor):
     portrait = drawn_portrait(1, 3, 64)
-    views = look(editor, portrait.subject, asked(SMILE), SMILE.intensity)
+    views = look_at_edit(editor, portrait.subject, asked(SMILE), SMILE.intensity)
     ours = views_of(portrait, SMILE, views.after)
     assert (
         torch.equal(ours.truth, views.truth)

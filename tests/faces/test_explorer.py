@@ -13,7 +13,9 @@ from PIL import Image
 
 from expr_course.faces import explorer
 from expr_course.action_units import AU_INFO, AUS, au_index
-from expr_course.faces.explorer import CHOICES, TITLES, FaceExplorer, State, at_rest, look_at_face, moved_slider, show_face
+from expr_course.faces.explorer import (
+    CHOICES, TITLES, FaceExplorer, State, at_rest, look_at_face, moved_slider, show_face,
+)
 from expr_course.plots import to_png
 
 ipywidgets = pytest.importorskip("ipywidgets")
@@ -251,7 +253,9 @@ def test_two_callbacks_at_once_lose_nothing(tool, monkeypatch):
     assert {name: slider.value for name, slider in tool.sliders.items() if slider.value} == {
         "AU04": 0.5, "AU12": 0.5, "AU26": 0.5,
     }
-    assert (tool.state.aus.mean(1) > 0).sum() == 3 and tool.images["face"].value == to_png(look_at_face(tool.state, 32).face)
+    assert (tool.state.aus.mean(1) > 0).sum() == 3 and tool.images["face"].value == to_png(
+        look_at_face(tool.state, 32).face
+    )
 
 
 @pytest.mark.parametrize("first, stands", [(0.4, 0.0), (0.0, 0.8)], ids=["overtaken", "newer"])

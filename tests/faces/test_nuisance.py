@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from expr_course.faces import nuisance, sample_identities
-from expr_course.faces.nuisance import KINDS, balance, blocks, blur, expose, nuisances, small
+from expr_course.faces.nuisance import NUISANCES, balance, blocks, blur, expose, nuisances, small
 
 SEEDS, SIDES = st.integers(0, 2**31 - 1), st.integers(9, 40)
 some = settings(max_examples=15, deadline=None)
@@ -98,9 +98,9 @@ def test_stronger_is_further():
 @pytest.mark.parametrize("share", [0.25, 0.75])
 def test_share_says_how_often(share):
     happens = nuisance._draws(nuisance._dice(400, 1), pictures())[..., 0] < share
-    assert happens.shape == (400, len(KINDS))
+    assert happens.shape == (400, len(NUISANCES))
     assert (happens.float().mean(0) - share).abs().max() < 0.1
-    pairs = torch.corrcoef(happens.float().T) - torch.eye(len(KINDS))
+    pairs = torch.corrcoef(happens.float().T) - torch.eye(len(NUISANCES))
     assert pairs.abs().max() < 0.2, "the kinds happen independently of each other"
 
 

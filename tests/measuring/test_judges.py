@@ -7,10 +7,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import nn
 
-from expr_course.measuring import benchmark as bench
 from expr_course.action_units import EMOTIONS
+from expr_course.measuring import benchmark as bench
 from expr_course.measuring.benchmark import make_cases, run_all
-from expr_course.measuring.classifier import NAMES, ExpressionClassifier, ExpressionHead
+from expr_course.measuring.classifier import EXPRESSIONS, ExpressionClassifier, ExpressionHead
 from expr_course.measuring.estimator import AUEstimator
 from expr_course.measuring.judges import Cloud, Judges, agreement, au_error, bundled_judges, frechet, rounded
 
@@ -33,9 +33,8 @@ def test_au_error_by_hand():
     target = torch.zeros(2, 17, 2)
     target[0, 3, 0] = 0.34
     assert torch.allclose(au_error(Grey(), image, target), torch.tensor([0.34 / 34, 1.0]))
-    assert torch.allclose(au_error(Grey(), image, target.mean(2)), torch.tensor([0.34 / 34, 1.0])), (
-        "N×17: both sides equal"
-    )
+    both = au_error(Grey(), image, target.mean(2))
+    assert torch.allclose(both, torch.tensor([0.34 / 34, 1.0])), "N×17: both sides equal"
 
 
 @given(st.floats(-0.0038, 0.0038))
@@ -45,12 +44,12 @@ def test_what_eight_bits_do_not_hold_is_no_edit(change):
 
 
 def test_agreement_has_no_value_where_no_emotion_was_asked_for(classifier):
-    image = torch.rand(len(NAMES), 3, 32, 32) * 2 - 1
-    answer = [NAMES[k] for k in classifier(rounded(image)).argmax(1).tolist()]
-    assert torch.equal(agreement(classifier, image, tuple(answer)), torch.ones(len(NAMES)))
-    other = tuple(NAMES[(NAMES.index(a) + 1) % len(NAMES)] for a in answer)
-    assert torch.equal(agreement(classifier, image, other), torch.zeros(len(NAMES)))
-    assert agreement(classifier, image, ("AU12 up",) * len(NAMES)).isnan().all()
+    image = torch.rand(len(EXPRESSIONS), 3, 32, 32) * 2 - 1
+    answer = [EXPRESSIONS[k] for k in classifier(rounded(image)).argmax(1).tolist()]
+    assert torch.equal(agreement(classifier, image, tuple(answer)), torch.ones(len(EXPRESSIONS)))
+    other = tuple(EXPRESSIONS[(EXPRESSIONS.index(a) + 1) % len(EXPRESSIONS)] for a in answer)
+    assert torch.equal(agreement(classifier, image, other), torch.zeros(len(EXPRESSIONS)))
+    assert agreement(classifier, image, ("AU12 up",) * len(EXPRESSIONS)).isnan().all()
 
 
 @given(st.integers(0, 10**6), st.floats(0.2, 3), st.floats(0.2, 3), st.floats(-3, 3))
@@ -78,13 +77,11 @@ def test_clouds_do_not_depend_on_the_batches(seed, size):
 def test_frechet_agrees_with_torchmetrics_form():
     from torchmetrics.image.fid import _compute_fid
     g = torch.Generator().manual_seed(0)
-    a, b = (
-        torch.randn(400, 6, generator=g, dtype=torch.double) @ torch.randn(6, 6, generator=g, dtype=torch.double)
-        for _ in range(2)
-    )
-    assert frechet(Cloud(6).add(a), Cloud(6).add(b)) == pytest.approx(
-        float(_compute_fid(a.mean(0), a.T.cov(), b.mean(0), b.T.cov())), rel=1e-6
-    )
+    def normal(n):
+        return torch.randn(n, 6, generator=g, dtype=torch.double)
+    a, b = (normal(400) @ normal(6) for _ in range(2))
+    theirs = float(_compute_fid(a.mean(0), a.T.cov(), b.mean(0), b.T.cov()))
+    assert frechet(Cloud(6).add(a), Cloud(6).add(b)) == pytest.approx(theirs, rel=1e-6)
 
 
 def test_one_picture_has_no_spread():
@@ -98,11 +95,8 @@ def test_judges_watch_the_benchmark():
     reports = judges.add_to(run_all({}, size=32, limit=10, batch_size=4, device="cpu", watch=judges))
     assert [r["edit"] for r in reports] == list(judges.scores) == ["copy", "true counterfactual"]
     copy, true = (r["judged"] for r in reports)
-    assert (
-        true["FID-f"] < 1e-6 < copy["FID-f"]
-        and true["AU error"] < copy["AU error"]
-        and 0 <= copy["expression accuracy"] <= 1
-    )
+    assert true["FID-f"] < 1e-6 < copy["FID-f"] and true["AU error"] < copy["AU error"]
+    assert 0 <= copy["expression accuracy"] <= 1
     cases = make_cases(10)
     assert set(cases.asks[8:]) <= set(EMOTIONS)
     assert "copy" in judges.table() and json.dumps(reports, allow_nan=False)
@@ -111,23 +105,13 @@ def test_judges_watch_the_benchmark():
 def test_no_emotion_no_accuracy(classifier):
     judges, cases = Judges(classifier, "cpu"), make_cases(10)[:1]
     judges("one", torch.zeros(1, 3, 32, 32), torch.zeros(1, 3, 32, 32), cases)
-    assert (
-        judges.scores["one"]["expression accuracy"] is None
-        and judges.scores["one"]["FID-f"] is None
-        and "| - | - |" in judges.table()
-    )
+    found = judges.scores["one"]
+    assert found["expression accuracy"] is None and found["FID-f"] is None and "| - | - |" in judges.table()
 
 
 def test_the_command_asks_the_judges(classifier, monkeypatch, capsys, tmp_path):
     monkeypatch.setattr("expr_course.measuring.judges.bundled_judges", lambda device=None: Judges(classifier, "cpu"))
-    assert (
-        bench.main(
-            [
-                "--references-only", "--judged", "--cases", "5", "--size", "32", "--device", "cpu", "--out",
-                str(tmp_path / "r.json"),
-            ]
-        )
-        == 0
-    )
+    words = ["--references-only", "--judged", "--cases", "5", "--size", "32", "--device", "cpu"]
+    assert bench.main([*words, "--out", str(tmp_path / "r.json")]) == 0
     assert "FID-f" in capsys.readouterr().out
     assert all("judged" in report for report in json.loads((tmp_path / "r.json").read_text()))

@@ -6,7 +6,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from expr_course.measuring.metrics import (CAP, changed, cycle, edit_alignment, edit_error, leak, levels, psnr,
+from expr_course.measuring.metrics import (CAP, changed, cycle, edit_alignment, edit_error, gain, leak, levels, psnr,
                                            still, summarize, zero_edit)
 
 few = settings(deadline=None, max_examples=25)
@@ -61,6 +61,14 @@ def test_edit_alignment_by_hand():
     assert edit_alignment(X, grey(130, 53, 10), T).item() == pytest.approx(cosine, abs=1e-6)
 
 
+def test_gain_by_hand():
+    made, due = (30, 3, 0), (40, 0, 3)
+    share = sum(a * b for a, b in zip(made, due)) / (40**2 + 3**2)
+    assert gain(X, grey(130, 53, 10), T).item() == pytest.approx(share, abs=1e-6)
+    assert gain(grey(100), grey(150), grey(140)).item() == pytest.approx(50 / 40)  # too much
+    assert gain(grey(100), grey(90), grey(140)).item() == pytest.approx(-10 / 40)  # the wrong way
+
+
 def test_leak_by_hand():
     y = grey(130, 53, 99)
     assert leak(X, y, T).item() == 3
@@ -106,6 +114,7 @@ def test_cycle_hands_the_target_over_as_the_new_source():
 def test_the_copy(case):
     x, _, target = case
     assert torch.equal(edit_error(x, x, target), torch.ones(3)) and torch.equal(leak(x, x, target), torch.zeros(3))
+    assert torch.equal(gain(x, x, target), torch.zeros(3))
     assert torch.equal(edit_alignment(x, x, target), torch.zeros(3)) and torch.equal(psnr(x, x), torch.full((3,), 99.0))
 
 
@@ -114,7 +123,8 @@ def test_the_copy(case):
 def test_the_true_counterfactual(case):
     x, _, target = case
     assert torch.equal(edit_error(x, target, target), torch.zeros(3))
-    assert torch.allclose(edit_alignment(x, target, target), torch.ones(3), atol=1e-5)
+    for metric in (edit_alignment, gain):
+        assert torch.allclose(metric(x, target, target), torch.ones(3), atol=1e-5)
     assert (leak(x, target, target) <= 1).all()
 
 
@@ -123,7 +133,8 @@ def test_the_true_counterfactual(case):
 def test_the_opposite(case):
     x, _, target = case
     opposite = as_image(2 * levels(x) - levels(target))
-    assert torch.allclose(edit_alignment(x, opposite, target), -torch.ones(3), atol=1e-5)
+    for metric in (edit_alignment, gain):
+        assert torch.allclose(metric(x, opposite, target), -torch.ones(3), atol=1e-5)
     assert torch.allclose(edit_error(x, opposite, target), torch.full((3,), 2.0))
 
 
@@ -132,14 +143,14 @@ def test_the_opposite(case):
 def test_jitter_below_half_a_step_changes_nothing(case, seed):
     generator = torch.Generator().manual_seed(seed)
     jittered = [image + (torch.rand(image.shape, generator=generator) - 0.5) * 0.9 / 127.5 for image in case]
-    for metric in (edit_error, edit_alignment, leak):
+    for metric in (edit_error, edit_alignment, gain, leak):
         assert torch.equal(metric(*case), metric(*jittered))
 
 
 @few
 @given(triples())
 def test_each_case_for_itself(case):
-    for metric in (edit_error, edit_alignment, leak):
+    for metric in (edit_error, edit_alignment, gain, leak):
         singly = torch.cat([metric(*(image[k:k + 1] for image in case)) for k in range(3)])
         assert torch.allclose(metric(*case), singly, atol=1e-6)
 
@@ -163,17 +174,27 @@ def test_noise_aligns_with_nothing():
     assert abs(edit_alignment(x, x + noise, target).item()) < 0.03
 
 
+@few
+@given(triples())
+def test_error_is_alignment_and_gain_together(case):
+    x, y, target = case
+    made, due = (levels(y) - levels(x)).flatten(1), (levels(target) - levels(x)).flatten(1)
+    g, cosine = gain(*case), edit_alignment(*case)
+    error = (made - due).square().sum(1) / due.square().sum(1)
+    assert torch.allclose(error * cosine**2, (1 - 2 * g) * cosine**2 + g**2, atol=1e-3)
+
+
 def test_cases_without_an_opinion_are_nan():
     x = torch.cat([X, X])
     target = torch.cat([X, T])
-    for metric in (edit_error, edit_alignment, leak):
+    for metric in (edit_error, edit_alignment, gain, leak):
         values = metric(x, x, target)
         assert values[0].isnan() and not values[1].isnan()
     everywhere = grey(110, 60, 20)
     assert leak(X, X, everywhere).isnan() and edit_error(X, X, everywhere) == 1
 
 
-@pytest.mark.parametrize("metric", [edit_error, edit_alignment, leak])
+@pytest.mark.parametrize("metric", [edit_error, edit_alignment, gain, leak])
 def test_unusable_images_are_named(metric):
     x, bad = torch.zeros(3, 3, 4, 4), torch.zeros(3, 3, 4, 4)
     bad[2, 0, 1, 1] = math.nan

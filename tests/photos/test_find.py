@@ -10,8 +10,8 @@ from toy_photos import WISH, frame_error
 
 from expr_course.data.crops import Crop, crop_of_box, cut
 from expr_course.photos import find as finder
-from expr_course.photos.find import (LEAST, Found, boxes, change, examine_face, find_faces, frame_from_box, guesses,
-                                     joined, own_parser, pick, reason, same, score_of, search)
+from expr_course.photos.find import (LEAST_SIDE, Found, boxes, change, examine_face, find_faces, frame_from_box,
+                                     guesses, joined, own_parser, pick, reason, same, score_of, search)
 from expr_course.photos.paste import edit_photo
 from expr_course.photos.places import plaster, portrait_wall
 
@@ -80,8 +80,8 @@ def test_half_a_face_and_a_tiny_one_are_refused_with_a_reason(snapshot):
     hidden[:, :, int(true.x):] = 0.2
     with pytest.raises(ValueError, match="eye|nose|mouth|no face"):
         examine_face(hidden, true, own_parser())
-    small, (frame,) = portrait_wall(((1006, 60, 60, LEAST - 12, 0),), 120, 120)
-    with pytest.raises(ValueError, match=f"pixels a side, and {LEAST}|no face|made out"):
+    small, (frame,) = portrait_wall(((1006, 60, 60, LEAST_SIDE - 12, 0),), 120, 120)
+    with pytest.raises(ValueError, match=f"pixels a side, and {LEAST_SIDE}|no face|made out"):
         examine_face(small, frame, own_parser())
     edge = photo[:, :, int(true.x):].contiguous()
     with pytest.raises(ValueError):
