@@ -2375,8 +2375,6 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                                                                                    'expr_course/training/recipe.py'),
                                              'expr_course.training.recipe.check_same_recipe': ( '3-training/recipes.html#check_same_recipe',
                                                                                                 'expr_course/training/recipe.py'),
-                                             'expr_course.training.recipe.complete': ( '3-training/recipes.html#complete',
-                                                                                       'expr_course/training/recipe.py'),
                                              'expr_course.training.recipe.find_recipe': ( '3-training/recipes.html#find_recipe',
                                                                                           'expr_course/training/recipe.py'),
                                              'expr_course.training.recipe.load_recipe': ( '3-training/recipes.html#load_recipe',

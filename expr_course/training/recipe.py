@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['RECIPES', 'SECTIONS', 'MAY_CHANGE', 'recipes', 'find_recipe', 'nearest', 'override', 'load_recipe', 'parse_setting',
-           'complete', 'Settings', 'save_recipe', 'check_same_recipe']
+           'Settings', 'save_recipe', 'check_same_recipe']
 
 # %% ../../nbs/3-training/05e_recipes.ipynb #dfa2e63a
 import difflib
@@ -89,13 +89,6 @@ def parse_setting(text: str) -> dict[str, Any]:
         return {key.strip(): tomllib.loads(f"v = {value}")["v"]}
     except tomllib.TOMLDecodeError:
         return {key.strip(): value.strip()}
-
-# %% ../../nbs/3-training/05e_recipes.ipynb #15a38c66
-def complete(settings: dict[str, Any], defaults: dict[str, Any], task: str) -> dict[str, Any]:
-    "A task's defaults, overridden by the settings of a recipe; one that the task does not know is an error."
-    general = {"recipe", "profile", "task", "description", "seed"}
-    known = {k: v for k, v in settings.items() if k not in general}
-    return {k: v for k, v in settings.items() if k in general} | override(defaults, known, f"Task {task!r}")
 
 # %% ../../nbs/3-training/05e_recipes.ipynb #bf0059bf
 @dataclass(frozen=True, kw_only=True)

@@ -120,8 +120,9 @@ def describe(card: dict[str, Any]) -> str:
     if "data" in card:
         lines.append(f"data: {card['data']}")
     if "steps" in card:
-        minutes = f"{card.get('seconds', 0) / 60:.0f} minutes"
-        lines.append(f"training: {card['steps']:,} steps, {minutes} on {card.get('device', '?')}")
+        seconds = card.get("seconds", 0)
+        took = f"{seconds / 60:.0f} minutes" if seconds >= 90 else f"{seconds:.0f} seconds"
+        lines.append(f"training: {card['steps']:,} steps, {took} on {card.get('device', '?')}")
     if measured:
         lines.append("at the end: " + ", ".join(numbers))
     if versions:

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from expr_course.registry import TASKS
 from expr_course.training import recipe
-from expr_course.training.recipe import (Settings, check_same_recipe, complete, find_recipe, load_recipe, override,
+from expr_course.training.recipe import (Settings, check_same_recipe, find_recipe, load_recipe, override,
                                          parse_setting, recipes, save_recipe)
 
 GOOD = """
@@ -101,13 +101,6 @@ def test_override_leaves_its_arguments_alone():
     old, changes = {"rate": 0.5}, {"rate": 2}
     assert override(old, changes, "x") == {"rate": 2.0} and old == {"rate": 0.5} and changes == {"rate": 2}
     assert isinstance(override(old, changes, "x")["rate"], float) and isinstance(changes["rate"], int)
-
-
-def test_complete():
-    asked = dict(recipe="r", profile="cpu", task="t", description="", seed=1, steps=5)
-    assert complete(asked, dict(steps=9, rate=0.1), "t") == asked | dict(rate=0.1)
-    with pytest.raises(ValueError, match="Task 't': unknown key 'step'. Did you mean 'steps'"):
-        complete(asked | {"step": 1}, dict(steps=9), "t")
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -87,7 +87,6 @@ def test_a_person_may_add_what_is_no_string(monkeypatch):
         look_up("b", {"a": min}, "judge")
 
 
-@pytest.mark.xfail(strict=True, reason="editing and measuring still do; this mark goes when they are in")
 def test_no_other_module_imports_by_name():
     """Modules are named in strings here and nowhere else."""
     package = Path(registry.__file__).parent
