@@ -2120,8 +2120,6 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                                                                     'expr_course/photos/paste.py'),
                                           'expr_course.photos.paste.face_region': ( '8-photos/paste_back.html#face_region',
                                                                                     'expr_course/photos/paste.py'),
-                                          'expr_course.photos.paste.fills': ( '8-photos/paste_back.html#fills',
-                                                                              'expr_course/photos/paste.py'),
                                           'expr_course.photos.paste.grown': ( '8-photos/paste_back.html#grown',
                                                                               'expr_course/photos/paste.py'),
                                           'expr_course.photos.paste.paste': ( '8-photos/paste_back.html#paste',

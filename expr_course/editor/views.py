@@ -28,8 +28,7 @@ from expr_course.editing.views import (
     look_at_edit as look_at_edit,
 )
 from .state import DRAW, ENTIRE, Edit, asked
-from ..photos.command import decide, edit_square
-from ..photos.paste import crop, edit_faces_of
+from ..photos.paste import crop, decide, edit_faces_of, edit_square
 from ..plots import to_pil, to_png, to_uint8
 
 # %% ../../nbs/9-editor/19b_editor_views.ipynb #c4d7b6f5
@@ -133,7 +132,7 @@ def edited_file(editor: ExpressionEditor, portrait: Portrait, edit: Edit) -> byt
     if portrait.faces:
         done = edit_faces_of(editor, picture.rgb, list(portrait.faces), wish, None, edit.intensity)
     else:
-        done = edit_square(editor, picture, wish, None, edit.intensity)
+        done = edit_square(editor, picture.rgb, wish, None, edit.intensity)
     return png_file(picture.restore(done.rgb), provenance(done.asked[0], editor.card))
 
 # %% ../../nbs/9-editor/19b_editor_views.ipynb #e9a77df4

@@ -99,7 +99,7 @@ def photo_arguments() -> argparse.ArgumentParser:
     arguments = edit_arguments()
     arguments.description = (
         "Edit the facial expression in a photograph, or in all of a folder (then OUT is a folder too), by relative "
-        "action units. The largest face is found and edited; a picture that is cropped to a face is edited whole. "
+        "action units. The largest face is found and edited; a small picture without one is edited whole, as a crop. "
         "Edit yourself, or somebody who agreed."
     )
     which = arguments.add_mutually_exclusive_group()

@@ -4,8 +4,7 @@
 
 # %% auto #0
 __all__ = ['LARGEST', 'COARSE', 'SMALL', 'crop', 'added', 'blurred', 'grown', 'resized_mask', 'face_region', 'change_mask',
-           'restored', 'paste', 'EditedPhoto', 'chosen', 'edit_faces_of', 'edit_photo', 'fills', 'decide',
-           'edit_square']
+           'restored', 'paste', 'EditedPhoto', 'chosen', 'edit_faces_of', 'edit_photo', 'decide', 'edit_square']
 
 # %% ../../nbs/8-photos/18b_paste_back.ipynb #9cd78d78
 from typing import Any, NamedTuple
@@ -15,11 +14,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ..data.crops import Crop, crop_of_picture, cut
+from ..data.crops import Crop, cut
 from ..data.images import Picture, open_image
 from ..editing.expression_editor import ExpressionEditor, shrink, square
 from ..faces import LABELS
-from .find import FACE, Found, change, frame_from_box, own_parser, pick, rgb_of, search
+from .find import FACE, Found, frame_from_box, own_parser, pick, rgb_of, search
 from .places import corners, pixels_in
 
 # %% ../../nbs/8-photos/18b_paste_back.ipynb #8eeb4080
@@ -181,28 +180,22 @@ def edit_photo(editor: ExpressionEditor, image: Any, aus: Any = None, *, emotion
 # %% ../../nbs/8-photos/18b_paste_back.ipynb #4c8ce9bb
 SMALL = 256     # pixels of the shorter side: up to here, a picture without a found face is taken for a crop
 
-def fills(found: Found, width: int, height: int) -> bool:
-    """Whether a face lies in the picture's centred square as in a crop: a centre, size and tilt that differ little from
-    its own frame's"""
-    return change(crop_of_picture(width, height), found.frame) < 0.5
-
-def decide(
-    picture: Picture, face: int | str | None = None, box: list[float] | None = None, entire: bool = False
-) -> tuple[list[Found], str]:
-    """Which faces of a picture are edited, and what to tell about it. An empty list means its centred square.
+def decide(picture: Picture, face: int | str | None = None, box: list[float] | None = None,
+           entire: bool = False) -> tuple[list[Found], str]:
+    """Which faces of a picture are edited, and what to tell about it. An empty list means its centred square: asked for
+    (entire), or all that is left of a small picture without a face.
 
     ValueError, with the remedy, where there is no face; ImportError for a photograph where scikit-image is missing."""
-    height, width = picture.rgb.shape[-2:]
-    small = min(height, width) <= SMALL and max(height, width) <= 1.34 * min(height, width)
     if entire: return [], ""
     if box is not None or face is not None: return chosen(picture, 0 if face is None else face, box), ""
+    sides = sorted(picture.rgb.shape[-2:])
+    small = sides[0] <= SMALL and sides[1] <= 1.34 * sides[0]
     try:
         found, refused = search(picture)
     except ImportError:
         if not small: raise
         return [], "taken for a crop; scikit-image, which would look for a face, is not installed"
     if not found and small: return [], "no face was found in this small picture: taken for a crop, and edited whole"
-    if found and fills(found[0], width, height): return [], ""
     others = f"; {len(found)} faces found, --face 1 is the next, --face all takes them all" if len(found) > 1 else ""
     return [pick(found, 0, refused)], others
 

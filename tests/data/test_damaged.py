@@ -13,7 +13,8 @@ from damaged import HEIGHT, WAYS, WIDTH, damaged, harmful, originals
 from PIL import Image
 from toy_editor import network, send
 
-from expr_course.photos import command as photo_cli
+from expr_course.photos import paste
+from expr_course.photos.command import edit_all
 from expr_course.editing import ExpressionEditor
 from expr_course.data.images import MAX_PIXELS
 from expr_course.plots import to_pil
@@ -40,11 +41,11 @@ def editor():
 
 @pytest.fixture(autouse=True)
 def looks(monkeypatch):
-    count, search = [0], photo_cli.search
+    count, search = [0], paste.search
     def now_and_then(*args):
         count[0] += 1
         return search(*args) if count[0] % LOOKS == 1 else ([], [])
-    monkeypatch.setattr(photo_cli, "search", now_and_then)
+    monkeypatch.setattr(paste, "search", now_and_then)
 
 
 @pytest.fixture
@@ -108,7 +109,7 @@ def command(editor, tmp_path, capsys):
     def command(name, data):
         source, target = tmp_path / name, tmp_path / "edited.png"
         source.write_bytes(data)
-        failed = photo_cli.edit_all(editor, [(source, target)], aus={"AU12": 0.8})
+        failed = edit_all(editor, [(source, target)], aus={"AU12": 0.8})
         words = capsys.readouterr().err
         assert sorted(path.name for path in tmp_path.iterdir()) == sorted([name] + ["edited.png"] * (not failed))
         if failed:

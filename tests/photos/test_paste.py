@@ -235,6 +235,8 @@ def test_what_is_decided(snapshot):
     (one,), text = decide(open_image(photo))
     assert one.score > 0.45 and text == ""
     two, _ = portrait_wall(((1006, 90, 100, 130, 0), (1020, 250, 100, 150, 0)), 200, 340, size=128)
+    crop_of_one = cut(photo, Crop(one.frame.x, one.frame.y - 10, one.frame.half), 120)
+    assert len(decide(open_image(crop_of_one))[0]) == 1, "a crop's face is edited in its own frame too"
     assert "2 faces found, --face 1" in decide(open_image(two))[1] and len(decide(open_image(two), "all")[0]) == 2
     assert decide(open_image(photo), entire=True) == ([], "")
     faces, text = decide(open_image(torch.zeros(3, 64, 64)))

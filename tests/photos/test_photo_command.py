@@ -12,6 +12,7 @@ from toy_editor import stored
 from expr_course.data.crops import Crop, cut
 from expr_course.editing import ExpressionEditor
 from expr_course.photos.command import main, pairs
+from expr_course.photos.paste import edit_photo
 from expr_course.photos.places import portrait_wall
 from expr_course.plots import to_pil
 
@@ -63,14 +64,23 @@ def test_box_face_and_whole(run, folder, face, pixels):
         assert stop.value.code == 2
 
 
-def test_crops_are_edited_as_before(weights, run, tmp_path):
+def test_a_crop_is_edited_in_the_frame_that_is_found(weights, run, tmp_path):
+    portrait, _ = portrait_wall(((1006, 64, 64, 128, 0),), 128, 128)
+    high = cut(portrait, Crop(63.5, 70.0, 56.0), 124)     # cropped by hand: the face is too high in it
+    to_pil(high).save(tmp_path / "crop.png")
+    status, out, err = run(tmp_path / "crop.png", tmp_path / "new.png", "AU12=0.9")
+    assert status == 0 and "a face of" in out, err
+    expected = edit_photo(ExpressionEditor.from_pretrained(weights), tmp_path / "crop.png", {"AU12": 0.9})
+    assert np.array_equal(pixels_of(tmp_path / "new.png"), np.asarray(expected))
+
+
+def test_the_centred_square_where_it_is_asked_for_or_nothing_is_found(weights, run, tmp_path):
     portrait, _ = portrait_wall(((1006, 64, 64, 128, 0),), 128, 128)
     to_pil(cut(portrait, Crop(63.5, 63.5, 62.0), 124)).save(tmp_path / "crop.png")
-    status, out, err = run(tmp_path / "crop.png", tmp_path / "new.png", "AU12=0.9")
-    editor = ExpressionEditor.from_pretrained(weights)
-    assert status == 0, err
-    expected = np.asarray(editor.edit(tmp_path / "crop.png", {"AU12": 0.9}))
-    assert np.array_equal(pixels_of(tmp_path / "new.png"), expected), out
+    status, out, err = run(tmp_path / "crop.png", tmp_path / "new.png", "AU12=0.9", "--whole")
+    assert status == 0 and "a face of" not in out, err
+    expected = ExpressionEditor.from_pretrained(weights).edit(tmp_path / "crop.png", {"AU12": 0.9})
+    assert np.array_equal(pixels_of(tmp_path / "new.png"), np.asarray(expected))
     to_pil(-torch.ones(3, 64, 64)).save(tmp_path / "small.png")
     status, out, _ = run(tmp_path / "small.png", tmp_path / "s.png", "AU12=0.9")
     assert status == 0 and "taken for a crop" in out
