@@ -201,7 +201,7 @@ def clean(nb):
 
 
 def lighten(data):
-    """The outputs of one result with the lightest form of its picture: PNG as it came, with 96 colours (plots), or JPEG
+    """The outputs of one result with the lightest form of its picture: PNG as it came, with 64 colours (plots), or JPEG
     where shading makes PNG heavy."""
     kept = {mime: content for mime, content in data.items() if not mime.startswith("image/")}
     forms = {mime: base64.b64decode(data[mime]) for mime in ("image/png", "image/jpeg") if mime in data}
@@ -212,12 +212,12 @@ def lighten(data):
         picture, few, photo = Image.open(io.BytesIO(png)), io.BytesIO(), io.BytesIO()
         if picture.mode != "P":
             whole = picture.convert("RGB")
-            poor = whole.quantize(96, method=Image.Quantize.MEDIANCUT, dither=Image.Dither.NONE)
+            poor = whole.quantize(64, method=Image.Quantize.MEDIANCUT, dither=Image.Dither.NONE)
             poor.save(few, "PNG", optimize=True)
             lost = sum(ImageStat.Stat(ImageChops.difference(whole, poor.convert("RGB"))).mean) / 3
             if few.tell() < 0.8 * len(png) and lost < 1.5:
                 forms["image/png"] = few.getvalue()
-        picture.convert("RGB").save(photo, "JPEG", quality=70, optimize=True)
+        picture.convert("RGB").save(photo, "JPEG", quality=60, optimize=True, progressive=True)
         if len(png) >= 20_000 and photo.tell() < 0.85 * len(forms["image/png"]):
             forms["image/jpeg"] = photo.getvalue()
     mime = min(forms, key=lambda mime: len(forms[mime]))

@@ -199,7 +199,7 @@ def fine_tuning_curve(
 def photograph_arguments() -> argparse.ArgumentParser:
     "What `python -m expr_course.parsing.photographs` understands"
     arguments = argparse.ArgumentParser(
-        "expr_course.parsing.photographs", description="Score a parser on a folder with images/ and labels/."
+        "python -m expr_course.parsing.photographs", description="Score a parser on a folder with images/ and labels/."
     )
     add = arguments.add_argument
     add("folder", type=Path)
