@@ -56,7 +56,7 @@ def read_weights(path: str | Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
     try:
         with safe_open(path, framework="pt") as file:
             about = json.loads((file.metadata() or {}).get("about", "null"))
-            tensors = {k: file.get_tensor(k) for k in file}
+            tensors = {k: file.get_tensor(k) for k in file.keys()}   # noqa: SIM118 (no dictionary)
     except (SafetensorError, json.JSONDecodeError, OSError) as error:
         said = f"{path} is damaged or is not a safetensors file ({error}): fetch or train it again"
         raise ValueError(said) from error
