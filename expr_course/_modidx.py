@@ -1445,6 +1445,8 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                                                                             'expr_course/hierarchy/training.py'),
                                                 'expr_course.hierarchy.training.flow_term': ( '7-hierarchy/training.html#flow_term',
                                                                                               'expr_course/hierarchy/training.py'),
+                                                'expr_course.hierarchy.training.hierarchy_schedule': ( '7-hierarchy/training.html#hierarchy_schedule',
+                                                                                                       'expr_course/hierarchy/training.py'),
                                                 'expr_course.hierarchy.training.pair_terms': ( '7-hierarchy/training.html#pair_terms',
                                                                                                'expr_course/hierarchy/training.py'),
                                                 'expr_course.hierarchy.training.perceptual_term': ( '7-hierarchy/training.html#perceptual_term',

@@ -11,7 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from expr_course.hierarchy.regions import (
-    GROUPS, BUSY_REGIONS, SIZE, Boxes, boxes_from_groups, cut_out, placement, put_back, soft_groups,
+    BUSY_REGIONS, GROUPS, SIZE, Boxes, boxes_from_groups, cut_out, placement, put_back, soft_groups,
 )
 from ..networks.trunk import Trunk, TrunkSettings
 from ..networks.unet import Parts, apply_parts, flat_condition, strength

@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['pair_terms', 'flow_at', 'flow_term', 'perceptual_term', 'HierarchySettings', 'HierarchyTraining', 'validation_pairs',
-           'edit_all', 'MeasureEdits', 'train_hierarchy']
+           'edit_all', 'MeasureEdits', 'hierarchy_schedule', 'train_hierarchy']
 
 # %% ../../nbs/7-hierarchy/15f_training.ipynb #74e99890
 from collections.abc import Iterator
@@ -28,7 +28,7 @@ from ..networks.muon import muon_for
 from ..networks.unet import Parts, apply_parts, count_parameters
 from ..training.callbacks import watched
 from ..training.checkpoint import standard_callbacks
-from ..training.learner import Learner, System, linear_decay, warmup
+from ..training.learner import Learner, Schedule, System, linear_decay, warmup
 from ..training.recipe import Settings
 from ..training.weights import WEIGHTS, load_network, save_network
 
@@ -159,6 +159,7 @@ def validation_pairs(settings: PairSettings, cases: int) -> dict[str, Tensor]:
     plain = replace(settings, moved=0.0, spoilt=0.0, fresh=0.0, batch_size=cases, people=people, keep=people)
     return PairPool(plain, split="val").batch(0)
 
+# %% ../../nbs/7-hierarchy/15f_training.ipynb #9fc5dec3
 @torch.no_grad()
 def edit_all(generator: nn.Module, pairs: dict[str, Tensor], size: int = 16) -> Tensor:
     "The edits that pairs ask for, told the true labels; on the CPU, N×3×S×S."
@@ -167,6 +168,7 @@ def edit_all(generator: nn.Module, pairs: dict[str, Tensor], size: int = 16) -> 
     rows = zip(pairs["image"].split(size), asked.split(size), pairs["labels"].split(size))
     return torch.cat([generator(*(part.to(device) for part in row)).float().cpu() for row in rows])
 
+# %% ../../nbs/7-hierarchy/15f_training.ipynb #44f2f5dc
 class MeasureEdits:
     "Every few steps: edit alignment, edit error and leak on validation pairs, with the averaged weights."
 
@@ -182,6 +184,12 @@ class MeasureEdits:
             values = metric(self.watch["image"], y, self.watch["partner"])
             learner.record[f"val/{name}"] = float(values.nanmean())
 
+# %% ../../nbs/7-hierarchy/15f_training.ipynb #e1e50dbc
+def hierarchy_schedule(s: HierarchySettings) -> Schedule:
+    "Factor on the rates: a ramp over `warm` steps, 1 for the share `flat` of the training, a straight line to 0."
+    falling = linear_decay(s.flat)
+    return warmup(falling, min(0.2, s.warm / s.steps)) if s.warm else falling
+
 # %% ../../nbs/7-hierarchy/15f_training.ipynb #8f01d42c
 def train_hierarchy(settings: dict[str, Any], out: Path, resume: bool) -> dict[str, Any]:
     """The task `hierarchy`: train in the folder `out`, which gets generator.safetensors; what goes onto the card."""
@@ -194,13 +202,9 @@ def train_hierarchy(settings: dict[str, Any], out: Path, resume: bool) -> dict[s
         system.generator.load_state_dict(load_network(s.start)[0].state_dict())
     standard = standard_callbacks(s.log_every, s.save_every, s.sample_every)
     callbacks = [MeasureEdits(watch, s.measure_every), *standard]
-    schedule = linear_decay(s.flat)
-    if s.warm:
-        schedule = warmup(schedule, min(0.2, s.warm / s.steps))
-    learner = Learner(
-        system, source, s.steps, callbacks, schedule=schedule, clip=s.clip, ema=s.ema, out=out, precision=s.precision,
-        device=s.device,
-    )
+    schedule = hierarchy_schedule(s)
+    learner = Learner(system, source, s.steps, callbacks, schedule=schedule, clip=s.clip, ema=s.ema, out=out,
+                      precision=s.precision, device=s.device)
     learner.fit(resume)
     with watched(learner) as done:
         save_network(out / "generator.safetensors", done.generator, half=True, size=s.size)
