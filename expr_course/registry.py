@@ -18,14 +18,16 @@ TASKS = {                                              # what a recipe may train
     "oracle": "editing.training:train_oracle",
     "parse": "parsing.training:train_parser",
     "thermometer": "parsing.photographs:train_thermometer",
-    "estimator": "measuring.estimator_training:train_estimator",
-    "classifier": "measuring.classifier:train_classifier",
+    "hierarchy": "hierarchy.training:train_hierarchy",
+    "estimator": "measuring.estimator:train",
+    "classifier": "measuring.classifier:train",
     "personal": "photos.personal:train_personal",
 }
 NETWORKS = {                                           # what a file of weights may ask to build: a class
     "AUReader": "training.command:AUReader",
     "ConditionalUNet": "networks.unet:ConditionalUNet",
     "MSFUNet": "networks.msf:MSFUNet",
+    "HierarchicalGenerator": "hierarchy.local:HierarchicalGenerator",
     "ParsingUNet": "parsing.unet:ParsingUNet",
     "BiSeNet": "parsing.bisenet:BiSeNet",
     "QuickUNet": "parsing.photographs:QuickUNet",
