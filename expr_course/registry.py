@@ -19,8 +19,8 @@ TASKS = {                                              # what a recipe may train
     "parse": "parsing.training:train_parser",
     "thermometer": "parsing.photographs:train_thermometer",
     "hierarchy": "hierarchy.training:train_hierarchy",
-    "estimator": "measuring.estimator:train",
-    "classifier": "measuring.classifier:train",
+    "estimator": "measuring.estimator_training:train_estimator",
+    "classifier": "measuring.classifier:train_classifier",
     "personal": "photos.personal:train_personal",
 }
 NETWORKS = {                                           # what a file of weights may ask to build: a class
