@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['pair_terms', 'flow_at', 'flow_term', 'perceptual_term', 'HierarchySettings', 'HierarchyTraining', 'validation_pairs',
-           'edit_all', 'MeasureEdits', 'hierarchy_schedule', 'train_hierarchy']
+           'edit_pairs', 'MeasureEdits', 'hierarchy_schedule', 'train_hierarchy']
 
 # %% ../../nbs/7-hierarchy/15f_training.ipynb #74e99890
 from collections.abc import Iterator
@@ -150,7 +150,7 @@ class HierarchyTraining(System):
     def samples(self) -> Tensor:
         "Rows of eight: faces, edits, truth."
         few = {name: value[:8] for name, value in self.watch.items()}
-        return torch.cat([few["image"], edit_all(self.generator, few), few["partner"]])
+        return torch.cat([few["image"], edit_pairs(self.generator, few), few["partner"]])
 
 # %% ../../nbs/7-hierarchy/15f_training.ipynb #61978915
 def validation_pairs(settings: PairSettings, cases: int) -> dict[str, Tensor]:
@@ -161,7 +161,7 @@ def validation_pairs(settings: PairSettings, cases: int) -> dict[str, Tensor]:
 
 # %% ../../nbs/7-hierarchy/15f_training.ipynb #9fc5dec3
 @torch.no_grad()
-def edit_all(generator: nn.Module, pairs: dict[str, Tensor], size: int = 16) -> Tensor:
+def edit_pairs(generator: nn.Module, pairs: dict[str, Tensor], size: int = 16) -> Tensor:
     "The edits that pairs ask for, told the true labels; on the CPU, N×3×S×S."
     device = next(generator.parameters()).device
     asked = relative(pairs["aus"], pairs["partner_aus"])
@@ -179,7 +179,7 @@ class MeasureEdits:
         if learner.step % self.every and learner.step != learner.steps:
             return
         with watched(learner) as system:
-            y = edit_all(system.generator, self.watch)
+            y = edit_pairs(system.generator, self.watch)
         for name, metric in (("alignment", edit_alignment), ("error", edit_error), ("leak", leak)):
             values = metric(self.watch["image"], y, self.watch["partner"])
             learner.record[f"val/{name}"] = float(values.nanmean())
