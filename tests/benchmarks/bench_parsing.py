@@ -29,13 +29,13 @@ def measure(name, size, threads=2, seconds=SECONDS, batch=1):
     """In this process: pictures a second by the clock and by processor time, and the largest memory, in MiB, above what
     was used before."""
     import torch
-    from expr_course.training.weights import builder
+    from expr_course.registry import find_network
 
     torch.set_num_threads(min(threads, os.cpu_count() or 1))
     kind, config = NETWORKS[name]
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     network, x = (
-        builder(kind)(**config).eval().to(memory_format=torch.channels_last),
+        find_network(kind)(**config).eval().to(memory_format=torch.channels_last),
         torch.rand(batch, 3, size, size) * 2 - 1,
     )
     with torch.inference_mode():
