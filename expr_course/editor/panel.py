@@ -15,7 +15,7 @@ from typing import Any
 from torch import Tensor
 
 from ..action_units import AU_INFO, AUS, EMOTIONS, MAX_INTENSITY, REGIONS
-from ..editing.sliders import SLIDER_COLUMNS as SLIDER_COLUMNS, SLIDER_STYLE as SLIDER_STYLE, slider
+from ..editing.sliders import SLIDER_COLUMNS, SLIDER_STYLE, slider
 from ..editing.views import MAX_BYTES
 from .stage import make_pick
 from .state import ENTIRE, Edit

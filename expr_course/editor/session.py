@@ -19,7 +19,7 @@ from torch import Tensor
 from ..action_units import N_AUS
 from ..editing import ExpressionEditor
 from ..editing.files import provenance
-from ..editing.views import EditViews as EditViews, Subject, drawn_subject as drawn_subject
+from ..editing.views import EditViews, Subject, drawn_subject
 from .state import (Edit, History, as_command, as_python, asked, borrowed, did, felt, linked, moved,
                                       opened, redone, stretched, undone)
 from .views import (Portrait, Reading, any_portrait, compared, drawn_portrait, edited_file,

@@ -143,7 +143,7 @@ def as_command(
 
 # %% ../../nbs/9-editor/19a_editor_state.ipynb #90968320
 DRAW = """from expr_course.plots import to_pil
-from expr_course.editing.views import drawn_subject as drawn_subject
+from expr_course.editing.views import drawn_subject
 
 to_pil(drawn_subject({number}, {expression}, size={size}).face).save({name!r})"""
 

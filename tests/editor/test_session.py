@@ -13,7 +13,7 @@ from toy_editor import Counting, network, png
 from expr_course.action_units import EMOTIONS, au_vector, emotion_vector
 from expr_course.data.images import open_image
 from expr_course.editing import ExpressionEditor
-from expr_course.editing.views import drawn_subject as drawn_subject
+from expr_course.editing.views import drawn_subject
 from expr_course.editor.session import MIME, Easel, Outcome, Session, known_aus, made_file
 from expr_course.editor.state import Edit, asked, moved
 from expr_course.editor.views import drawn_portrait

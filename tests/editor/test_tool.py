@@ -377,7 +377,7 @@ def test_upload(tool):
 
 def scene(side=256):
     """A photograph, as far as the tools care: a drawn face left of the middle, and a dark wall."""
-    from expr_course.editing.views import drawn_subject as drawn_subject
+    from expr_course.editing.views import drawn_subject
     wide = torch.full((3, side, 2 * side), -0.6)
     wide[..., 20:20 + side] = drawn_subject(12, size=side).face
     return to_png(wide)

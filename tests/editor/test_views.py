@@ -19,7 +19,7 @@ from expr_course.editor.views import (Reading, any_portrait, bars, compared, dra
                                       file_portrait, gif_file, views_of, mp4_file, read_aus, sweep, wipe)
 from expr_course.data.images import open_image
 from expr_course.plots import to_png
-from expr_course.editing.views import MAX_BYTES, MAX_SIDE, look_at_edit as look_at_edit
+from expr_course.editing.views import MAX_BYTES, MAX_SIDE, look_at_edit
 
 SMILE = stretched(moved(moved(Edit(), "AU12", 0.8), "AU04L", -0.35), 1.25)
 
