@@ -23,10 +23,8 @@ from ..action_units import AUS, as_sides, merge_sides
 from ..data.images import Picture, open_image
 from ..editing.expression_editor import ExpressionEditor, shrink
 from ..editing.files import provenance, write_png
-from expr_course.editing.views import (
-    MAX_BYTES, MAX_SIDE, MAX_UPLOAD_PIXELS, EditViews, Subject, drawn_subject, framed,
-    look_at_edit,
-)
+from ..editing.views import (MAX_BYTES, MAX_SIDE, MAX_UPLOAD_PIXELS, EditViews, Subject, drawn_subject,
+                                       framed, look_at_edit)
 from .state import DRAW, ENTIRE, Edit, asked
 from ..photos.paste import crop, decide, edit_faces_of, edit_square
 from ..plots import to_pil, to_png, to_uint8
