@@ -11,7 +11,7 @@ from lessons import NBS, PACKAGE, ROOT, code_cells, lessons, parts, prose_cells,
 
 SHORT = (
     "00_tour", "01_action_units", "02n_drawing", "06a_metrics", "08_unet", "09_msf", "10a_gan_losses",
-    "11a_relative_training", "13c_parsing_unet", "19g_editor",
+    "11a_relative_training", "13c_parsing_unet", "15d_local", "19g_editor",
 )  # the short path, in order
 LEAVE_WITH = {
     "faces": "a vocabulary for faces, v_rel = v_tgt − v_src, and a drawn face whose every muscle is known",
@@ -20,7 +20,7 @@ LEAVE_WITH = {
     "measuring": "what an edit is worth, and which instrument sees what",
     "editing": "paper one: relative action units and multi-scale feature fusion, trained and measured",
     "parsing": "nineteen classes for every pixel, from drawings to photographs",
-    "hierarchy": "paper two: global and local generators, and a parser that learns with them",
+    "hierarchy": "paper two's forward pass: one global and several local generators, trained on exact pairs",
     "photos": "your own photograph and your own video, in and out again", "editor": "the tool, and how it is made",
 }
 WORDS, LINES, PICTURE = 130, 15, 0.3  # words and lines of code read with care in a minute; minutes for a picture
