@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from ..data.crops import Crop, cut
 from ..data.images import Picture, open_image
-from ..editing.expression_editor import ExpressionEditor, shrink, square
+from ..editing.expression_editor import ExpressionEditor, shrink
 from ..faces import LABELS
 from .find import FACE, Found, frame_from_box, own_parser, pick, rgb_of, search
 from .places import corners, pixels_in
@@ -203,10 +203,5 @@ def decide(picture: Picture, face: int | str | None = None, box: list[float] | N
 def edit_square(editor: ExpressionEditor, rgb: Tensor, aus: Any = None, emotion: str | None = None,
                 intensity: float = 1.0) -> EditedPhoto:
     "The centred square of a picture 3×H×W edited, as `ExpressionEditor.edit` does"
-    top, left, side = square(rgb)
-    face = rgb[:, top:top + side, left:left + side]
-    asked = editor.wish(face, aus, emotion, intensity)
-    if asked.any():
-        rgb = rgb.clone()
-        rgb[:, top:top + side, left:left + side] = editor.edit_batch(face[None], None, asked[None])[0]
-    return EditedPhoto(rgb, [], [asked])
+    pixels, asked = editor.edit_pixels(rgb, aus, emotion, intensity)
+    return EditedPhoto(pixels, [], [asked])
